@@ -1,0 +1,263 @@
+"""The records that travel between stages: messages, calls, tools, questions and conversations.
+
+Frozen pydantic models. On disk and on the wire they have the OpenAI chat format, which Hugging Face and TRL
+read as well; call arguments and tool lists are JSON *strings* there, so that Arrow never unifies their columns.
+In memory arguments are a mapping.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from toolwright.errors import DataError
+
+Role = Literal["system", "user", "assistant", "tool"]
+Mode = Literal["single", "parallel", "multiple", "dependent", "no_tool", "missing_parameter"]
+MODES: tuple[Mode, ...] = ("single", "parallel", "multiple", "dependent", "no_tool", "missing_parameter")
+ErrorType = Literal["unknown_tool", "bad_arguments", "tool_error", "timeout", "denied", "limit", "malformed_call"]
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ToolCall(Record):
+    """One call: the tool's name and its arguments as a JSON object."""
+
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    id: str = ""
+
+    def to_openai(self) -> dict[str, Any]:
+        """The call in OpenAI form, arguments as a JSON string."""
+        function = {"name": self.name, "arguments": json.dumps(self.arguments, ensure_ascii=False)}
+        return {"id": self.id, "type": "function", "function": function}
+
+    @classmethod
+    def from_openai(cls, call: Mapping[str, Any]) -> "ToolCall":
+        """Read a call in OpenAI form; arguments may be a JSON string or an object.
+
+        Raises:
+            DataError: no function name, or arguments that are not a JSON object.
+        """
+        function = call.get("function")
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise DataError(f"tool call without function.name: {shorten(call)}")
+        arguments = function.get("arguments")
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments) if arguments.strip() else {}
+            except ValueError as error:
+                raise DataError(
+                    f"arguments of call {function['name']!r} are not JSON ({error}): {shorten(arguments)}"
+                ) from None
+        if arguments is None:
+            arguments = {}
+        if not isinstance(arguments, Mapping):
+            raise DataError(f"arguments of call {function['name']!r} are not a JSON object: {shorten(arguments)}")
+        return cls(name=function["name"], arguments=dict(arguments), id=call.get("id") or "")
+
+
+class ToolSpec(Record):
+    """A tool as a model sees it: name, description and JSON Schema of its parameters."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
+
+    def to_openai(self) -> dict[str, Any]:
+        """The tool in OpenAI form: these three keys only, so that training and serving render the same text."""
+        function = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        return {"type": "function", "function": function}
+
+    @classmethod
+    def from_openai(cls, tool: Mapping[str, Any]) -> "ToolSpec":
+        """Read a tool in OpenAI form, with or without the outer ``function``; other keys are dropped.
+
+        Raises:
+            DataError: no name, or parameters that are not an object.
+        """
+        function = tool.get("function", tool)
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise DataError(f"tool without a name: {shorten(tool)}")
+        parameters = function.get("parameters") or {"type": "object", "properties": {}}
+        if not isinstance(parameters, Mapping):
+            raise DataError(
+                f"parameters of tool {function['name']!r} are not a JSON Schema object: {shorten(parameters)}"
+            )
+        return cls(name=function["name"], description=function.get("description") or "", parameters=dict(parameters))
+
+
+class ToolResult(Record):
+    """What a call gave: text for the model, and a typed error when it failed."""
+
+    content: str
+    error: ErrorType | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+
+class Message(Record):
+    """One chat message. ``tool_calls`` only on assistant messages, ``tool_call_id`` only on tool messages."""
+
+    role: Role
+    content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    def to_openai(self) -> dict[str, Any]:
+        """The message in OpenAI form, without the fields that are unset."""
+        message: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.reasoning_content is not None:
+            message["reasoning_content"] = self.reasoning_content
+        if self.tool_calls:
+            message["tool_calls"] = [call.to_openai() for call in self.tool_calls]
+        if self.tool_call_id is not None:
+            message["tool_call_id"] = self.tool_call_id
+        if self.name is not None:
+            message["name"] = self.name
+        return message
+
+    @classmethod
+    def from_openai(cls, message: Mapping[str, Any]) -> "Message":
+        """Read a message in OpenAI form; content parts of type text are joined.
+
+        Raises:
+            DataError: unknown role, content of another type than text, or a broken call.
+        """
+        role = message.get("role")
+        if role not in ("system", "user", "assistant", "tool"):
+            raise DataError(f"role: expected system, user, assistant or tool, got {shorten(role)}")
+        return cls(
+            role=role,
+            content=_text(message.get("content")),
+            reasoning_content=message.get("reasoning_content"),
+            tool_calls=tuple(ToolCall.from_openai(call) for call in message.get("tool_calls") or ()),
+            tool_call_id=message.get("tool_call_id"),
+            name=message.get("name"),
+        )
+
+
+def _text(content: object) -> str | None:
+    if content is None or isinstance(content, str):
+        return content
+    if isinstance(content, Sequence) and all(isinstance(p, Mapping) and p.get("type") == "text" for p in content):
+        return "".join(str(part.get("text", "")) for part in content)
+    raise DataError(f"content: expected text, got {shorten(content)}; images and audio are not supported")
+
+
+def shorten(value: object, limit: int = 120) -> str:
+    """``repr(value)``, cut to ``limit`` characters, for error messages."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class Step(Record):
+    """Calls that one assistant turn makes together, with the result that each gave when the plan was executed."""
+
+    calls: tuple[ToolCall, ...]
+    results: tuple[str, ...] = ()
+
+
+class Plan(Record):
+    """A blueprint: the calls that answer a question, executed before any words were written.
+
+    ``steps`` is empty for the modes without calls; ``missing`` names the parameter that the question leaves out;
+    ``state`` is the hash of the environment after the last step.
+    """
+
+    mode: Mode
+    steps: tuple[Step, ...] = ()
+    missing: str | None = None
+    state: str | None = None
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        return tuple(call for step in self.steps for call in step.calls)
+
+
+class Question(Record):
+    """A user's request with the tools on offer; ``plan`` is known when the scripted teacher made it."""
+
+    id: str
+    text: str
+    tools: tuple[str, ...]
+    seed: int
+    mode: Mode | None = None
+    plan: Plan | None = None
+    answer: str | None = None
+
+    @field_validator("text")
+    @classmethod
+    def _not_empty(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("the question has no text")
+        return text
+
+
+class Conversation(Record):
+    """A finished dialogue with the tools that were on offer and the plan that it fulfilled."""
+
+    id: str
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    seed: int = 0
+    mode: Mode | None = None
+    plan: Plan | None = None
+    group: str | None = None
+
+    def to_row(self) -> dict[str, Any]:
+        """A JSONL row as HF and TRL read it; tools and plan are JSON strings."""
+        return {
+            "id": self.id,
+            "mode": self.mode,
+            "seed": self.seed,
+            "group": self.group,
+            "messages": [message.to_openai() for message in self.messages],
+            "tools": json.dumps([tool.to_openai() for tool in self.tools], ensure_ascii=False),
+            "plan": self.plan.model_dump_json() if self.plan else None,
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Conversation":
+        """Read a row; ``tools`` may be a JSON string or a list, and only ``messages`` is required.
+
+        Raises:
+            DataError: a field is missing or of the wrong form.
+        """
+        messages, tools, plan = row.get("messages"), row.get("tools"), row.get("plan")
+        if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+            raise DataError(f"messages: expected a list with at least one message, got {shorten(messages)}")
+        if isinstance(tools, str):
+            try:
+                tools = json.loads(tools)
+            except ValueError as error:
+                raise DataError(f"tools: not JSON ({error}): {shorten(tools)}") from None
+        if not isinstance(tools or [], Sequence):
+            raise DataError(f"tools: expected a list, got {shorten(tools)}")
+        return cls(
+            id=str(row.get("id") or ""),
+            messages=tuple(_message(index, message) for index, message in enumerate(messages)),
+            tools=tuple(ToolSpec.from_openai(tool) for tool in tools or ()),
+            seed=row.get("seed") or 0,
+            mode=row.get("mode"),
+            plan=Plan.model_validate_json(plan) if plan else None,
+            group=row.get("group"),
+        )
+
+
+def _message(index: int, message: object) -> Message:
+    if not isinstance(message, Mapping):
+        raise DataError(f"messages[{index}]: expected an object, got {shorten(message)}")
+    try:
+        return Message.from_openai(message)
+    except DataError as error:
+        raise DataError(f"messages[{index}].{error}") from None
