@@ -1,0 +1,171 @@
+"""The run directory: JSONL in and out, and a manifest beside each artifact, written last.
+
+A manifest's presence means that the stage finished. Readers refuse an artifact without one, or whose content is
+not what the manifest says, and name the command that makes it anew.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from toolwright.errors import ArtifactError, DataError
+from toolwright.records import shorten
+
+T = TypeVar("T")
+FULL_HASH_BYTES = 64 * 2**20
+
+
+class Manifest(BaseModel):
+    """What made an artifact: written after it, read before it is trusted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stage: str
+    command: str
+    sha256: str
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    packages: dict[str, str]
+    seed: int
+    counts: dict[str, Any]
+    wall_s: float
+    peak_rss_mib: float
+    created: str
+
+
+def manifest_path(artifact: Path) -> Path:
+    """Where the manifest of ``artifact`` (file or directory) is."""
+    return artifact.with_name(artifact.name + ".manifest.json")
+
+
+def read_manifest(artifact: Path) -> Manifest | None:
+    """The manifest beside ``artifact``; none if there is none or it cannot be read."""
+    try:
+        return Manifest.model_validate_json(manifest_path(artifact).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def require(artifact: Path, *, made_by: str) -> Manifest:
+    """The manifest of a finished, unchanged artifact.
+
+    Raises:
+        ArtifactError: absent, unfinished, or changed since; names ``made_by``, the command that makes it.
+    """
+    if not artifact.exists():
+        raise ArtifactError(f"{artifact} does not exist; make it with: {made_by}")
+    manifest = read_manifest(artifact)
+    if manifest is None:
+        raise ArtifactError(f"{artifact} has no manifest, so its stage did not finish; run again: {made_by}")
+    if fingerprint(artifact) != manifest.sha256:
+        raise ArtifactError(f"{artifact} was changed after its stage finished; make it anew with: {made_by}")
+    return manifest
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of all files in a directory.
+
+    Of a file above 64 MiB only size, head and tail are read, so that a 60 GB model does not cost minutes.
+    """
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(f"{file.relative_to(path).as_posix()}\0{fingerprint(file)}\n".encode())
+        return digest.hexdigest()
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        if size <= FULL_HASH_BYTES:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{size}\0".encode() + stream.read(FULL_HASH_BYTES // 2))
+        stream.seek(-FULL_HASH_BYTES // 2, os.SEEK_END)
+        digest.update(stream.read())
+    return digest.hexdigest()
+
+
+def hash_of(value: object) -> str:
+    """SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield ``(line number, object)`` of a JSONL file.
+
+    Raises:
+        DataError: a line is not a JSON object, or the last line is cut short; names file and line.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            cut = not data.endswith(b"\n") and data.endswith(line)
+            what = "the last line is cut short" if cut else f"not JSON ({error})"
+            raise DataError(f"{path}:{number}: {what}: {shorten(line.decode(errors='replace'))}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{path}:{number}: expected an object, got {shorten(row)}")
+        yield number, row
+
+
+def read_records(path: Path, parse: "type[BaseModel] | Any") -> list[Any]:
+    """Read each row with ``parse``, a pydantic model or a function of the row; errors name file and line."""
+    build = parse.model_validate if isinstance(parse, type) and issubclass(parse, BaseModel) else parse
+    records = []
+    for number, row in read_rows(path):
+        try:
+            records.append(build(row))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise DataError(f"{path}:{number}: {field}: {first['msg']}, got {shorten(first['input'])}") from None
+        except DataError as error:
+            raise DataError(f"{path}:{number}: {error}") from None
+    return records
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write a JSONL file in one piece (beside, fsync, rename); returns the number of rows."""
+    count = 0
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        for row in rows:
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+        stream.flush()
+        os.fsync(stream.fileno())
+    return count
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one piece."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that takes its place when the block ends well, and is removed otherwise.
+
+    Create a file or a directory there. Nothing half-written is ever left at ``target``.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    temporary = holder / target.name
+    try:
+        yield temporary
+        if target.is_dir():
+            os.replace(target, holder / "replaced")
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)

@@ -1,0 +1,75 @@
+"""What every command shares: ``[config.yaml] [section.key=value …]``, flags as short names of keys, clean failure."""
+
+import argparse
+import errno
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from toolwright.config import RunConfig
+from toolwright.config_file import describe_fields, load_config
+from toolwright.errors import ConfigError, ToolwrightError
+
+USER_ERROR = 2
+
+
+class Flag(NamedTuple):
+    """A flag that is a short name for one key; ``switch`` flags take no value and set the key to true."""
+
+    names: tuple[str, ...]
+    key: str
+    help: str
+    switch: bool = False
+
+
+def parse_command(
+    argv: Sequence[str] | None, *, prog: str, about: str, sections: Sequence[str], flags: Sequence[Flag] = ()
+) -> RunConfig:
+    """Parse ``[config.yaml] [section.key=value …] [flags]`` into a configuration; later wins, flags win over all.
+
+    Raises:
+        ConfigError: wrong key, value or file.
+        SystemExit: ``--help`` (0) or a flag that does not exist (2).
+    """
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="keys, as section.key=value here or in the YAML file, with defaults:\n" + describe_fields(sections),
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="[config.yaml] [section.key=value …]", help="default: configs/tiny.yaml"
+    )
+    for flag in flags:
+        extra: dict[str, Any] = {"action": "store_true", "default": None} if flag.switch else {"metavar": "VALUE"}
+        parser.add_argument(*flag.names, dest=flag.key, help=f"{flag.help} (short for {flag.key})", **extra)
+    parsed = vars(parser.parse_intermixed_args(argv))
+    overrides = [word for word in parsed["words"] if "=" in word and not Path(word).exists()]
+    files = [word for word in parsed["words"] if word not in overrides]
+    if len(files) > 1:
+        raise ConfigError(f"one configuration file at a time, got {', '.join(files)}")
+    overrides += [f"{flag.key}={_flag_value(parsed[flag.key])}" for flag in flags if parsed[flag.key] is not None]
+    return load_config(Path(files[0]) if files else None, overrides)
+
+
+def _flag_value(value: str | bool) -> str:
+    return json.dumps(value) if isinstance(value, bool) else value
+
+
+def run_command(body: Callable[[], int | None]) -> int:
+    """Run a command's body; a user's mistake becomes one line on stderr and exit code 2, never a traceback."""
+    try:
+        return body() or 0
+    except ToolwrightError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}; free space or choose another runs_dir, then run again", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopped; the same command continues", file=sys.stderr)
+        return 130
+    return USER_ERROR

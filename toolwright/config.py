@@ -1,0 +1,189 @@
+"""One YAML file per experiment, one section per stage: typed models, strict keys, errors with file and line.
+
+Fields of TRL, transformers and PEFT that have no name here pass straight through ``trainer:`` and ``lora:``.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from toolwright.records import Mode
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys and quoted numbers are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class ToolsConfig(Section):
+    """Where the tools come from."""
+
+    mcp_config: str | None = Field(None, description="mcpServers JSON of other people's servers; none: our own tools")
+    transport: Literal["inprocess", "stdio"] = Field(
+        "inprocess", description="how our own tools are reached: in this process, or as a real MCP server over stdio"
+    )
+    call_timeout_s: float = Field(20.0, gt=0, description="deadline of one tool call (seconds)")
+
+
+class TeacherConfig(Section):
+    """Who writes questions and answers."""
+
+    kind: Literal["scripted", "openai"] = Field(
+        "scripted", description="scripted: verified plans, no key needed; openai: any OpenAI-compatible endpoint"
+    )
+    base_url: str = Field("http://localhost:8000/v1", description="endpoint of the openai teacher")
+    model: str = Field("teacher", description="model name at that endpoint")
+    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key")
+    temperature: float = Field(0.7, ge=0, description="sampling temperature of the teacher")
+    max_tokens: Positive = Field(1024, description="longest reply of the teacher (tokens)")
+    timeout_s: float = Field(120.0, gt=0, description="deadline of one request (seconds)")
+    retries: int = Field(4, ge=0, description="repeats after 429, 5xx and lost connections")
+
+
+class DataGenConfig(Section):
+    """Questions, conversations and their split."""
+
+    n_questions: Positive = Field(200, description="questions to write")
+    teacher: TeacherConfig = TeacherConfig()
+    modes: dict[Mode, float] = Field(
+        {
+            "single": 0.3,
+            "parallel": 0.15,
+            "multiple": 0.15,
+            "dependent": 0.15,
+            "no_tool": 0.1,
+            "missing_parameter": 0.15,
+        },
+        description="share of each kind of question (weights)",
+    )
+    tools_per_question: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
+        [2, 4], description="least and most tools on offer (tools)"
+    )
+    max_turns: Positive = Field(6, description="most assistant turns in a conversation (turns)")
+    concurrency: Positive = Field(16, description="conversations played at once")
+    heldout_share: Fraction = Field(0.3, description="share of plans kept for the evaluation")
+    dev_share: Fraction = Field(0.05, description="share of plans kept for tuning")
+    heldout_tools: int = Field(3, ge=0, description="tools that training never sees, not even on offer (tools)")
+
+
+class LoraSection(BaseModel):
+    """LoRA; every further field of ``peft.LoraConfig`` passes through."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    rank: Positive = Field(32, description="rank of the update")
+    alpha: Positive = Field(64, description="scale: the update is multiplied by alpha / rank")
+    dropout: Fraction = Field(0.0, description="dropout on the adapter's input (share)")
+    target_modules: str | list[str] = Field("all-linear", description="layers that get an adapter")
+
+
+class SftConfig(Section):
+    """Supervised fine-tuning."""
+
+    epochs: float = Field(3.0, gt=0, description="passes over the training conversations")
+    lr: float = Field(1.0e-4, gt=0, description="peak learning rate")
+    batch_size: Positive = Field(16, description="conversations in one optimizer step, over all devices")
+    micro_batch_size: Positive = Field(16, description="conversations in one forward pass on one device")
+    max_tokens: Positive = Field(
+        8192, description="longest conversation (tokens); longer ones lose whole turns, counted"
+    )
+    max_conversations: Positive | None = Field(None, description="use at most this many training conversations")
+    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="type of the weights while training")
+    quantize_4bit: bool = Field(False, description="QLoRA: load the base in NF4 by bitsandbytes (extra: qlora)")
+    gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
+    warmup_share: Fraction = Field(0.05, description="share of the steps with a rising learning rate")
+    save_steps: Positive = Field(50, description="steps between checkpoints")
+    logging_steps: Positive = Field(10, description="steps between lines of metrics.jsonl")
+    lora: LoraSection = LoraSection()
+    trainer: dict[str, Any] = Field(
+        default_factory=dict, description="further fields of transformers.TrainingArguments"
+    )
+
+
+class RlConfig(Section):
+    """GRPO on live tools."""
+
+    start: str = Field("sft", description="adapter to continue: sft, base (a new adapter), or a directory")
+    reward: Literal["toolrl"] = Field("toolrl", description="reward function")
+    matching: Literal["greedy", "optimal"] = Field("optimal", description="how predicted and gold calls are paired")
+    switches: list[str] = Field(default_factory=list, description="ToolRL reward switches such as COARSEREWARD")
+    steps: Positive = Field(100, description="optimizer steps")
+    prompts_per_step: Positive = Field(8, description="tasks in one step")
+    group_size: Annotated[int, Field(ge=2)] = Field(8, description="rollouts of one task, compared with each other")
+    micro_batch_size: Positive = Field(32, description="rollouts in one forward pass on one device")
+    lr: float = Field(1.0e-6, gt=0, description="peak learning rate")
+    beta: float = Field(0.0, ge=0, description="weight of the KL term to the starting model")
+    temperature: float = Field(1.0, gt=0, description="sampling temperature of rollouts")
+    max_tokens: Positive = Field(512, description="longest assistant turn (tokens)")
+    max_completion_tokens: Positive = Field(1024, description="longest rollout after the prompt, tool results included")
+    max_turns: Positive = Field(6, description="most assistant turns in a rollout (turns)")
+    modes: dict[Mode, float] | None = Field(
+        None, description="share of each kind of task (weights); none: as they come"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="type of the weights while training")
+    save_steps: Positive = Field(20, description="steps between checkpoints")
+    lora: LoraSection = LoraSection()
+    trainer: dict[str, Any] = Field(default_factory=dict, description="further fields of trl.GRPOConfig")
+
+
+class MergeConfig(Section):
+    """Adapter into model."""
+
+    adapter: str = Field("rl", description="adapter to merge: rl, sft, or a directory")
+    dtype: Literal["base", "float32", "bfloat16", "float16"] = Field("base", description="type of the merged weights")
+    tolerance: float = Field(0.05, gt=0, description="largest difference of logits that parity accepts")
+
+
+class ServeConfig(Section):
+    """The OpenAI-compatible endpoint."""
+
+    model: str = Field("merged", description="directory, `merged` of the run, `base`, or a hub id")
+    adapter: str | None = Field(None, description="adapter on top: sft, rl, or a directory")
+    engine: Literal["auto", "vllm", "transformers"] = Field("auto", description="auto: vLLM where its command is found")
+    host: str = Field("127.0.0.1", description="address to listen on; others can reach anything but loopback")
+    port: int = Field(8000, ge=0, le=65535, description="port; 0 takes a free one and prints it")
+    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="type of the weights (transformers engine)")
+    max_batch: Positive = Field(32, description="requests decoded together (transformers engine)")
+    max_model_len: Positive | None = Field(None, description="longest prompt and reply together (tokens)")
+    api_key_env: str | None = Field(None, description="environment variable with the key that clients must send")
+    smoke: bool = Field(True, description="prove at start that a tool call comes back parsed")
+    check: bool = Field(False, description="start, run the smoke test, exit: 0 if a call came back parsed, else 1")
+    vllm_args: list[str] = Field(default_factory=list, description="further flags for `vllm serve`")
+
+
+class EvalConfig(Section):
+    """Held-out tasks played against an endpoint."""
+
+    suites: list[Literal["heldout"]] = Field(["heldout"], description="what to score")
+    models: list[str] = Field(
+        ["base", "sft", "rl"],
+        description="base, sft, rl, merged, a model directory, or an endpoint http://…/v1",
+    )
+    model_name: str | None = Field(None, description="model name to ask an endpoint for; none: the first it lists")
+    n_tasks: Positive | None = Field(None, description="use at most this many held-out tasks; none: all")
+    concurrency: Positive = Field(16, description="tasks played at once")
+    max_turns: Positive = Field(6, description="most assistant turns in a task (turns)")
+    max_tokens: Positive = Field(256, description="longest assistant turn (tokens)")
+    temperature: float = Field(0.0, ge=0, description="sampling temperature")
+
+
+class RunConfig(Section):
+    """The whole file."""
+
+    name: str = Field("tiny", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="artifacts go to runs_dir/name/")
+    seed: int = Field(17, ge=0, description="seed of everything that is drawn")
+    model: str = Field("models/tiny", description="base model: a directory or a hub id")
+    runs_dir: str = Field("runs", description="directory of all runs")
+    threads: Positive | None = Field(None, description="CPU threads of torch; none: one per core")
+    tools: ToolsConfig = ToolsConfig()
+    data_gen: DataGenConfig = DataGenConfig()
+    sft: SftConfig = SftConfig()
+    rl: RlConfig = RlConfig()
+    merge: MergeConfig = MergeConfig()
+    serve: ServeConfig = ServeConfig()
+    eval: EvalConfig = EvalConfig()
