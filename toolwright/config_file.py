@@ -4,6 +4,7 @@ Every error names file and line (or the override), the key, the value and the ne
 """
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ from toolwright.records import shorten
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DEFAULT_CONFIG = "configs/tiny.yaml"
+
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 Key = tuple[str, ...]
 Origins = dict[Key, str]
@@ -84,6 +87,8 @@ def _apply_override(values: dict[str, Any], origins: Origins, override: str) -> 
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"override {override!r}: the value is not YAML") from None
+    if isinstance(value, str) and _EXPONENT.fullmatch(text.strip()):
+        value = float(text)  # a shell has no other way to write 1e-4; in a file it stays an error
     place = values
     for part in key[:-1]:
         inner = place.get(part)
