@@ -1,0 +1,221 @@
+"""Loads what is trained, merged and served: base model, tokenizer with its chat template, LoRA adapter; threads, seeds.
+
+Reads model and adapter directories (or hub ids); every way in which they do not fit is a ModelError here, so that the
+stages need no checks of their own. Imports torch; transformers and PEFT are imported by the functions that need them.
+"""
+
+import json
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from toolwright.artifacts import fingerprint, hash_of, read_manifest
+from toolwright.config_file import find_file
+from toolwright.errors import ModelError
+from toolwright.records import shorten
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_PROBE_TOOL = "probe_weather_tool"
+
+
+def set_threads(count: int | None) -> None:
+    """Fix torch's CPU threads; none takes ``OMP_NUM_THREADS``, else one per core that this process may use."""
+    if count is None and "OMP_NUM_THREADS" in os.environ:
+        return
+    torch.set_num_threads(count or len(os.sched_getaffinity(0)))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch, and ask torch for deterministic algorithms (a warning where there is none)."""
+    import numpy
+
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def model_source(model: str | Path) -> Path | str:
+    """The directory of a model, or the hub id as it is; also what a ``Job`` lists as its input ``model``.
+
+    Raises:
+        ModelError: looks like a path, and is not a directory.
+    """
+    path = find_file(Path(model))
+    if path.is_dir():
+        return path
+    text = str(model)
+    if path.exists() or text.startswith((".", "/", "~")) or text.count("/") > 1:
+        raise ModelError(f"{text}: not a model directory; name one, or a hub id such as Qwen/Qwen2.5-7B-Instruct")
+    return text
+
+
+def model_identity(model: str | Path) -> str:
+    """Hash of a model directory's content; a hub id stands for itself."""
+    source = model_source(model)
+    return fingerprint(source) if isinstance(source, Path) else source
+
+
+def load_tokenizer(path: str | Path) -> Any:
+    """The fast tokenizer of a model or adapter directory, with a chat template that shows tools.
+
+    Raises:
+        ModelError: no tokenizer there, not a fast one, no chat template, or a template that leaves tools out.
+    """
+    from transformers import AutoTokenizer
+
+    source = model_source(path)
+    if isinstance(source, Path) and not (source / "tokenizer.json").exists() and not _has_vocabulary(source):
+        raise ModelError(f"{source}: not a model directory (no tokenizer.json); check the path")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{source}: the tokenizer cannot be loaded: {_first_line(error)}") from None
+    if not tokenizer.is_fast:
+        raise ModelError(f"{source}: needs a fast tokenizer (tokenizer.json), got {type(tokenizer).__name__}")
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{source}: the tokenizer has no chat template; use an instruct model or add chat_template.jinja"
+        )
+    _require_tools_in_template(tokenizer, source)
+    return tokenizer
+
+
+def _has_vocabulary(directory: Path) -> bool:
+    return any((directory / name).exists() for name in ("tokenizer.model", "vocab.json", "tokenizer_config.json"))
+
+
+def _require_tools_in_template(tokenizer: Any, source: Path | str) -> None:
+    parameters = {"type": "object", "properties": {}}
+    tool = {"type": "function", "function": {"name": _PROBE_TOOL, "description": "probe", "parameters": parameters}}
+    try:
+        text = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tools=[tool], tokenize=False)
+    except Exception as error:  # noqa: BLE001 -- a template is foreign code and may raise anything
+        raise ModelError(
+            f"{source}: the chat template fails on a conversation with tools: {_first_line(error)}"
+        ) from None
+    if _PROBE_TOOL not in text:
+        raise ModelError(f"{source}: the chat template leaves the tools out; use a model whose template takes tools")
+
+
+def load_model(path: str | Path, dtype: str = "base", **options: Any) -> Any:
+    """A causal language model in ``dtype`` (float32, bfloat16, float16, or ``base``: as stored), in evaluation mode.
+
+    ``options`` go to ``from_pretrained`` (quantization_config, device_map, attn_implementation).
+
+    Raises:
+        ModelError: no model there, or weights that are missing or of another shape than the configuration says.
+    """
+    from transformers import AutoModelForCausalLM
+
+    source = model_source(path)
+    if isinstance(source, Path) and not (source / "config.json").exists():
+        raise ModelError(f"{source}: not a model directory (no config.json); check the path")
+    wanted = "auto" if dtype == "base" else DTYPES[dtype]
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            str(source), dtype=wanted, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        raise ModelError(f"{source}: the model cannot be loaded: {_first_line(error)}") from None
+    broken = sorted({*map(str, info.get("missing_keys") or ()), *map(str, info.get("mismatched_keys") or ())})
+    if broken:
+        raise ModelError(f"{source}: {len(broken)} weights are missing or of another shape, first {broken[0]}")
+    return model.eval()
+
+
+def load_adapter(model: Any, adapter_dir: str | Path, base_path: str | Path, trainable: bool = False) -> Any:
+    """``model`` with the LoRA adapter of ``adapter_dir`` on it, adapter weights in float32.
+
+    Raises:
+        ModelError: not an adapter, made for another base, or its tensors do not fit this model one to one.
+    """
+    from peft import PeftModel
+
+    adapter_dir = Path(adapter_dir)
+    if not (adapter_dir / "adapter_config.json").exists():
+        raise ModelError(
+            f"{adapter_dir}: not an adapter directory (no adapter_config.json); train one: python -m sft.train"
+        )
+    require_same_base(adapter_dir, base_path)
+    try:
+        peft_model = PeftModel.from_pretrained(model, str(adapter_dir), is_trainable=trainable)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{adapter_dir}: does not fit the base model {base_path}: {_first_line(error)}") from None
+    _require_same_tensors(peft_model, adapter_dir)
+    return peft_model
+
+
+def require_same_base(adapter_dir: Path, base_path: str | Path) -> None:
+    """Refuse an adapter that was made for another base model.
+
+    The manifest beside the adapter decides; without one, the base that ``adapter_config.json`` names, if it is there.
+
+    Raises:
+        ModelError: made for another base, or the same directory with other content.
+    """
+    manifest = read_manifest(adapter_dir)
+    source = model_source(base_path)
+    recorded = manifest.inputs.get("model") if manifest else None
+    if recorded is not None:
+        actual = fingerprint(source) if isinstance(source, Path) else hash_of(source)
+        if actual != recorded:
+            raise ModelError(
+                f"{adapter_dir}: made for another base than {source} (hashes differ); train it anew on this one"
+            )
+        return
+    named = adapter_base(adapter_dir)
+    if named is None or str(named) == str(source):
+        return
+    try:
+        theirs = model_source(named)
+    except ModelError:
+        return  # the base it was made on is no longer there: shapes are all that can be compared
+    if isinstance(theirs, Path) == isinstance(source, Path) and model_identity(theirs) != model_identity(source):
+        raise ModelError(f"{adapter_dir}: made for {named}, not for {source}; name its own base model")
+
+
+def adapter_base(adapter_dir: Path) -> str | None:
+    """The base model that an adapter names, a directory or a hub id."""
+    return adapter_settings(adapter_dir).get("base_model_name_or_path")
+
+
+def adapter_settings(adapter_dir: Path) -> Mapping[str, Any]:
+    """The content of ``adapter_config.json``.
+
+    Raises:
+        ModelError: not there, or not a JSON object.
+    """
+    path = adapter_dir / "adapter_config.json"
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read ({_first_line(error)}); train the adapter anew") from None
+    if not isinstance(settings, dict):
+        raise ModelError(f"{path}: expected an object, got {shorten(settings)}")
+    return settings
+
+
+def _require_same_tensors(peft_model: Any, adapter_dir: Path) -> None:
+    """PEFT only warns about tensors that are missing, and merges on when some have no home: make both an error."""
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    with safe_open(adapter_dir / ADAPTER_WEIGHTS, framework="pt") as file:
+        stored = set(file.keys())
+    wanted = set(get_peft_model_state_dict(peft_model))
+    odd = sorted(stored ^ wanted)
+    if odd:
+        where = "without a place in the model" if odd[0] in stored else "missing in the adapter"
+        raise ModelError(f"{adapter_dir}: {len(odd)} tensors do not fit the base model, first {odd[0]} ({where})")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].strip() if lines else ''}"
