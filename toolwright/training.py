@@ -1,0 +1,88 @@
+"""What SFT and RL share around the transformers Trainer: metrics lines, checkpoints that belong to one job, arguments."""
+
+import dataclasses
+import difflib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from toolwright.artifacts import write_text
+from toolwright.errors import ConfigError
+
+JOB_KEY = "job_key"
+
+
+class MetricsWriter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Appends one JSON object per logging step to ``metrics.jsonl``; lines after a resumed step are rewritten.
+
+    Args:
+        path: the file.
+        names: trainer's name of a metric -> name in the file; other numbers are dropped.
+    """
+
+    def __init__(self, path: Path, names: Mapping[str, str]) -> None:
+        self.path = path
+        self.names = names
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Keep only the lines up to the step that training starts from."""
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        kept = [line for line in lines if _step(line) <= state.global_step]
+        write_text(self.path, "".join(line + "\n" for line in kept))
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        """Write the metrics of this step that have a name."""
+        row = {self.names[name]: value for name, value in (logs or {}).items() if name in self.names}
+        if row:
+            with self.path.open("a") as stream:
+                stream.write(json.dumps({"step": state.global_step, **row}) + "\n")
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def open_checkpoints(directory: Path, key: str) -> str | None:
+    """The newest whole checkpoint that this job left in ``directory``; those of any other job are removed.
+
+    A checkpoint is whole when its ``trainer_state.json`` is there: the trainer writes that file last.
+    """
+    note = directory / JOB_KEY
+    if directory.exists() and (not note.exists() or note.read_text() != key):
+        print(f"discarding {directory}: it belongs to other settings or other data", flush=True)
+        shutil.rmtree(directory)
+    if not note.exists():
+        write_text(note, key)
+    whole = [path for path in directory.glob("checkpoint-*") if (path / "trainer_state.json").exists()]
+    newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
+    for path in directory.glob("checkpoint-*"):
+        if path not in whole:
+            shutil.rmtree(path)
+    if newest is not None:
+        print(f"continuing from {newest}", flush=True)
+    return str(newest) if newest else None
+
+
+def build_arguments(kind: type, ours: Mapping[str, Any], passed: Mapping[str, Any], section: str) -> Any:
+    """``kind(**ours, **passed)``; what the user passed wins.
+
+    Raises:
+        ConfigError: ``passed`` has a name that ``kind`` does not know; names the nearest.
+    """
+    known = [field.name for field in dataclasses.fields(kind) if field.init]
+    for name in passed:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"{section}.{name}: {kind.__name__} has no such field{hint}")
+    try:
+        return kind(**{**ours, **passed})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{section}: {kind.__name__} refuses these values: {error}") from None
