@@ -1,0 +1,1 @@
+"""Reinforcement learning: rewards, tasks, rollouts on live tools, and the trainer."""
