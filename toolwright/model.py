@@ -15,12 +15,12 @@ import torch
 
 from toolwright.artifacts import fingerprint, hash_of, read_manifest
 from toolwright.config_file import find_file
+from toolwright.dialect import check_template
 from toolwright.errors import ModelError
 from toolwright.records import shorten
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-_PROBE_TOOL = "probe_weather_tool"
 
 
 def set_threads(count: int | None) -> None:
@@ -79,29 +79,12 @@ def load_tokenizer(path: str | Path) -> Any:
         raise ModelError(f"{source}: the tokenizer cannot be loaded: {_first_line(error)}") from None
     if not tokenizer.is_fast:
         raise ModelError(f"{source}: needs a fast tokenizer (tokenizer.json), got {type(tokenizer).__name__}")
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"{source}: the tokenizer has no chat template; use an instruct model or add chat_template.jinja"
-        )
-    _require_tools_in_template(tokenizer, source)
+    check_template(tokenizer, str(source))
     return tokenizer
 
 
 def _has_vocabulary(directory: Path) -> bool:
     return any((directory / name).exists() for name in ("tokenizer.model", "vocab.json", "tokenizer_config.json"))
-
-
-def _require_tools_in_template(tokenizer: Any, source: Path | str) -> None:
-    parameters = {"type": "object", "properties": {}}
-    tool = {"type": "function", "function": {"name": _PROBE_TOOL, "description": "probe", "parameters": parameters}}
-    try:
-        text = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tools=[tool], tokenize=False)
-    except Exception as error:  # noqa: BLE001 -- a template is foreign code and may raise anything
-        raise ModelError(
-            f"{source}: the chat template fails on a conversation with tools: {_first_line(error)}"
-        ) from None
-    if _PROBE_TOOL not in text:
-        raise ModelError(f"{source}: the chat template leaves the tools out; use a model whose template takes tools")
 
 
 def load_model(path: str | Path, dtype: str = "base", **options: Any) -> Any:
