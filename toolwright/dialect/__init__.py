@@ -41,13 +41,15 @@ class Dialect:
     """One way of writing calls in text.
 
     ``recognises`` tells from a chat template whether the model was made for it, ``families`` names model families for
-    the case that no template is at hand, ``vllm_parser`` is the value of vLLM's ``--tool-call-parser``.
+    the case that no template is at hand, ``vllm_parser`` is the value of vLLM's ``--tool-call-parser``, ``wrap`` puts
+    the marks of a call around raw text.
     """
 
     vllm_parser: str
     families: tuple[str, ...]
     recognises: Callable[[str], bool]
     scanner: Callable[[], hermes.Scanner]
+    wrap: Callable[[str], str]
     render_calls: Callable[[Sequence[ToolCall]], str]
     render_assistant: Callable[[Message], str]
 
@@ -58,6 +60,7 @@ DIALECTS: dict[str, Dialect] = {
         families=("hermes", "qwen2", "qwen3", "qwq"),
         recognises=hermes.recognises,
         scanner=hermes.Scanner,
+        wrap=hermes.wrap,
         render_calls=hermes.render_calls,
         render_assistant=hermes.render_assistant,
     ),

@@ -287,13 +287,18 @@ def _why_broken(raw: str) -> str:
     return "not JSON"
 
 
+def wrap(body: str) -> str:
+    """Put the marks of a block around its body."""
+    return f"{OPEN}\n{body}\n{CLOSE}"
+
+
 def render_calls(calls: Sequence[ToolCall]) -> str:
     """Write one block for each call, separated by line breaks.
 
     Raises:
         DataError: arguments that JSON cannot hold.
     """
-    return "\n".join(f"{OPEN}\n{_call_json(call)}\n{CLOSE}" for call in calls)
+    return "\n".join(wrap(_call_json(call)) for call in calls)
 
 
 def _call_json(call: ToolCall) -> str:
