@@ -170,6 +170,10 @@ class EvalConfig(Section):
     max_turns: Positive = Field(6, description="most assistant turns in a task (turns)")
     max_tokens: Positive = Field(256, description="longest assistant turn (tokens)")
     temperature: float = Field(0.0, ge=0, description="sampling temperature")
+    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds an endpoint's key")
+    timeout_s: float = Field(120.0, gt=0, description="deadline of one request to the model (seconds)")
+    retries: int = Field(4, ge=0, description="repeats after 429, 5xx and lost connections")
+    serve_timeout_s: float = Field(900.0, gt=0, description="deadline for a served model to be ready (seconds)")
 
 
 class RunConfig(Section):
