@@ -9,7 +9,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from mcpserver.tool_error import ToolError, near
+from mcpserver.tool_error import ToolError
+from toolwright.explain import nearest
 from toolwright.records import shorten
 
 MAX_CHARACTERS = 200
@@ -75,7 +76,7 @@ def _value(node: ast.expr) -> int | float:
             result = _combine(op, _value(left), _value(right))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
             if name not in _FUNCTIONS:
-                raise ToolError("bad_arguments", f"expression: no function {name!r}{near(name, _FUNCTIONS)}")
+                raise ToolError("bad_arguments", f"expression: no function {name!r}{nearest(name, list(_FUNCTIONS))}")
             result = _FUNCTIONS[name](*(_value(argument) for argument in args))
         case _:
             raise ToolError("bad_arguments", f"expression: {ast.unparse(node)[:60]!r} is not arithmetic")

@@ -19,8 +19,9 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 import mcpserver.tools
-from mcpserver.tool_error import ToolError, near
+from mcpserver.tool_error import ToolError
 from toolwright.errors import ConfigError, DataError
+from toolwright.explain import nearest
 from toolwright.records import ToolSpec, shorten
 
 Function = Callable[..., Any]
@@ -233,5 +234,5 @@ def select_tools(names: Sequence[str] | None = None) -> dict[str, Tool]:
     """
     for name in names or ():
         if name not in toolsets():
-            raise ConfigError(f"unknown toolset {name!r}{near(name, toolsets())}")
+            raise ConfigError(f"unknown toolset {name!r}{nearest(name, toolsets())}")
     return {name: tool for name, tool in all_tools().items() if names is None or tool.toolset in names}

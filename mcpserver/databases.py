@@ -8,13 +8,14 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 from mcpserver.baseworld import DATABASES, Base
-from mcpserver.tool_error import ToolError, near
+from mcpserver.tool_error import ToolError
+from toolwright.explain import nearest
 
 MAX_DATABASE_PAGES = 512  # of 4 KiB
 MAX_CELL_BYTES = 16 * 1024
@@ -46,20 +47,20 @@ def _authorize(action: int, first: str | None, second: str | None, _database: st
 
 
 @contextmanager
-def open_database(folder: Path, name: str, deadline: float) -> Iterator[sqlite3.Connection]:
+def open_database(folder: Path, name: str, deadline: Callable[[], float]) -> Iterator[sqlite3.Connection]:
     """Open ``folder/name.db`` for one call; commits at a clean end, else rolls back.
 
     Args:
         folder: the databases of a workspace.
         name: without ``.db``.
-        deadline: ``time.monotonic()`` after which a running statement is stopped, and nothing is committed.
+        deadline: gives the ``time.monotonic()`` after which a running statement is stopped, and nothing is committed.
 
     Raises:
         ToolError: no such database, a denied statement, a full database, or time is up.
     """
     names = sorted(path.stem for path in folder.glob("*.db") if path.is_file() and not path.is_symlink())
     if name not in names:
-        raise ToolError("tool_error", f"database: no database {name!r}{near(name, names)}")
+        raise ToolError("tool_error", f"database: no database {name!r}{nearest(name, names)}")
     connection = sqlite3.connect(folder / f"{name}.db", isolation_level=None)
     with closing(connection):
         connection.execute("PRAGMA synchronous=OFF")
@@ -68,11 +69,11 @@ def open_database(folder: Path, name: str, deadline: float) -> Iterator[sqlite3.
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_CELL_BYTES)
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         connection.set_authorizer(_authorize)
-        connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_CHECKS)
+        connection.set_progress_handler(lambda: time.monotonic() > deadline(), _STEPS_BETWEEN_CHECKS)
         try:
             connection.execute("BEGIN")
             yield connection
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline():
                 raise ToolError("timeout", "the database took too long; nothing was changed")
             connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -109,7 +110,7 @@ def column_types(connection: sqlite3.Connection, table: str) -> dict[str, str]:
     """
     names = table_names(connection)
     if table not in names:
-        raise ToolError("tool_error", f"table: no table {table!r}{near(table, names)}")
+        raise ToolError("tool_error", f"table: no table {table!r}{nearest(table, names)}")
     return {row[1]: row[2].upper() for row in connection.execute(f"PRAGMA table_info({quote(table)})")}
 
 

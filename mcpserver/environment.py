@@ -8,11 +8,13 @@ import asyncio
 import contextvars
 import hashlib
 import json
+import math
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,15 +22,25 @@ from typing import Any, ClassVar
 from mcpserver.baseworld import Base, default_base, load_base
 from mcpserver.catalogue import Tool, select_tools
 from mcpserver.databases import hash_base, hash_folder, open_database
-from mcpserver.tool_error import ToolError, near
+from mcpserver.tool_error import ToolError
 from mcpserver.workspace import Workspace
 from toolwright.calls import check_arguments
+from toolwright.explain import nearest
 from toolwright.records import ToolCall, ToolResult, ToolSpec, shorten
 
 MAX_RESULT_BYTES = 64 * 1024
 MAX_ARGUMENT_BYTES = 256 * 1024
 CALL_TIMEOUT_S = 10.0
-_deadline: contextvars.ContextVar[float] = contextvars.ContextVar("deadline", default=float("inf"))
+
+
+@dataclass
+class _Deadline:
+    """When the running call is given up, on the clock of ``time.monotonic``; moved to the past when it was."""
+
+    at: float = math.inf
+
+
+_deadline: contextvars.ContextVar[_Deadline] = contextvars.ContextVar("deadline")
 
 
 @lru_cache(maxsize=1)
@@ -97,13 +109,15 @@ class Environment:
             async with self._turn:
                 content = await self._run(tool, values)
         except ToolError as error:
-            return ToolResult(content=_to_json({"error": error.message}), error=error.kind)
+            return ToolResult(content=f"{error.kind}: {error.message}", error=error.kind)
         return ToolResult(content=content)
 
     def _find(self, call: ToolCall) -> Tool:
         tool = self._tools.get(call.name)
         if tool is None:
-            raise ToolError("unknown_tool", f"no tool {shorten(call.name, 60)}{near(call.name[:100], self._tools)}")
+            raise ToolError(
+                "unknown_tool", f"no tool {shorten(call.name, 60)}{nearest(call.name[:100], list(self._tools))}"
+            )
         try:
             size = len(json.dumps(call.arguments, ensure_ascii=False, allow_nan=False).encode())
         except (ValueError, TypeError, RecursionError) as error:
@@ -112,17 +126,20 @@ class Environment:
             raise ToolError("limit", f"arguments hold at most {MAX_ARGUMENT_BYTES} bytes, got {size}")
         problems = check_arguments(tool.spec, call.arguments)
         if problems:
-            raise ToolError("bad_arguments", "; ".join(str(problem) for problem in problems))
+            raise ToolError("bad_arguments", "; ".join(problems))
         return tool
 
     async def _run(self, tool: Tool, values: Mapping[str, Any]) -> str:
-        _deadline.set(time.monotonic() + self.call_timeout_s)
+        deadline = _Deadline(time.monotonic() + self.call_timeout_s)
         context = contextvars.copy_context()
+        context.run(_deadline.set, deadline)
         work = asyncio.get_running_loop().run_in_executor(_threads(), context.run, self._run_in_thread, tool, values)
         try:
             return await asyncio.wait_for(work, self.call_timeout_s)
         except TimeoutError:
             raise ToolError("timeout", f"{tool.spec.name} took longer than {self.call_timeout_s:g} s") from None
+        finally:
+            deadline.at = 0.0  # a thread that is still running, late or cancelled, changes nothing more
 
     def _run_in_thread(self, tool: Tool, values: Mapping[str, Any]) -> str:
         try:
@@ -139,7 +156,7 @@ class Environment:
         Raises:
             ToolError: ``timeout``.
         """
-        if time.monotonic() > _deadline.get():
+        if time.monotonic() > _when_given_up():
             raise ToolError("timeout", "the call took too long; nothing more was changed")
 
     def write_file(self, target: Path, content: bytes) -> None:
@@ -149,7 +166,7 @@ class Environment:
 
     def open_database(self, name: str) -> AbstractContextManager[sqlite3.Connection]:
         """Open one of this environment's databases for the running call."""
-        return open_database(self.workspace.databases, name, _deadline.get())
+        return open_database(self.workspace.databases, name, _when_given_up)
 
     def snapshot(self) -> dict[str, str]:
         """The hash of each file, table and service: ``file:…``, ``table:…``, ``service:…``."""
@@ -170,6 +187,11 @@ class Environment:
         now = self.snapshot()
         changes = {name: "changed" if name in since else "added" for name in now if now[name] != since.get(name)}
         return changes | {name: "removed" for name in since if name not in now}
+
+
+def _when_given_up() -> float:
+    deadline = _deadline.get(None)
+    return math.inf if deadline is None else deadline.at
 
 
 def _whole(value: object) -> object:

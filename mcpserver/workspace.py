@@ -14,7 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from mcpserver.baseworld import DATABASES, FILES, Base, write_base
-from mcpserver.tool_error import ToolError, near
+from mcpserver.tool_error import ToolError
+from toolwright.explain import nearest
 from toolwright.records import shorten
 
 MAX_FILE_BYTES = 64 * 1024
@@ -97,7 +98,7 @@ class Workspace:
         if target.is_dir():
             raise ToolError("tool_error", f"{parameter}: {path!r} is a folder, not a file")
         if not target.is_file():
-            raise ToolError("tool_error", f"{parameter}: no file {path!r}{near(path, self.names())}")
+            raise ToolError("tool_error", f"{parameter}: no file {path!r}{nearest(path, self.names())}")
         return target
 
     def existing_folder(self, path: str, parameter: str = "folder") -> Path:
@@ -110,7 +111,7 @@ class Workspace:
         if target.is_file():
             raise ToolError("tool_error", f"{parameter}: {path!r} is a file, not a folder")
         if not target.is_dir():
-            raise ToolError("tool_error", f"{parameter}: no folder {path!r}{near(path, self._folders())}")
+            raise ToolError("tool_error", f"{parameter}: no folder {path!r}{nearest(path, self._folders())}")
         return target
 
     def names(self) -> list[str]:

@@ -96,8 +96,8 @@ def test_the_order_of_rows_and_bookings_leaves_no_trace_in_the_state():
 
 
 BAD_CALLS = [
-    ("get_spot_prize", {}, "unknown_tool", "did you mean 'get_spot_price'"),
-    ("", {}, "unknown_tool", "no tool ''"),
+    ("get_spot_prize", {}, "unknown_tool", 'did you mean "get_spot_price"'),
+    ("", {}, "unknown_tool", "no tool"),
     ("get_spot_price", {"hub": "TTF"}, "bad_arguments", "date"),
     ("get_spot_price", {"hub": "ttf", "date": "2025-03-14"}, "bad_arguments", "TTF"),
     ("get_spot_price", {"hub": "TTF", "date": "14.3.2025"}, "bad_arguments", "date"),
@@ -116,11 +116,11 @@ BAD_CALLS = [
     ("calculate", {"expression": "\ud800"}, "bad_arguments", "arguments"),
     ("percent_change", {"old": 0, "new": 1}, "bad_arguments", "old"),
     ("standard_deviation", {"values": [1]}, "bad_arguments", "two numbers"),
-    ("read_file", {"path": "notes/storag.md"}, "tool_error", "did you mean 'notes/storage.md'"),
+    ("read_file", {"path": "notes/storag.md"}, "tool_error", 'did you mean "notes/storage.md"'),
     ("read_file", {"path": "notes"}, "tool_error", "is a folder"),
-    ("list_files", {"folder": "note"}, "tool_error", "did you mean 'notes'"),
+    ("list_files", {"folder": "note"}, "tool_error", 'did you mean "notes"'),
     ("write_file", {"path": "a.txt", "text": "x" * 70_000}, "limit", "65536"),
-    ("query_rows", {"database": "trades", "table": "trade", "column": "id", "value": "1"}, "tool_error", "'trades'"),
+    ("query_rows", {"database": "trades", "table": "trade", "column": "id", "value": "1"}, "tool_error", '"trades"'),
 ]
 
 
@@ -205,7 +205,7 @@ def test_the_copy_is_removed_at_the_end_and_a_closed_environment_refuses():
 
     root, result = asyncio.run(go())
     assert not root.exists()
-    assert result == ToolResult(content='{"error": "this environment is closed"}', error="tool_error")
+    assert result == ToolResult(content="tool_error: this environment is closed", error="tool_error")
 
 
 def test_32_environments_at_once_do_not_see_each_other():

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from mcpserver.databases import MAX_ROWS, Cell, column_types, quote, table_names
 from mcpserver.environment import Environment
-from mcpserver.tool_error import ToolError, near
+from mcpserver.tool_error import ToolError
+from toolwright.explain import nearest
 from toolwright.records import shorten
 
 Database = Annotated[Literal["trades", "storage"], Field(description="database name")]
@@ -121,7 +122,7 @@ def delete_rows(env: Environment, database: Database, table: Table, column: Colu
 
 def _check_column(types: dict[str, str], column: str, parameter: str) -> None:
     if column not in types:
-        raise ToolError("bad_arguments", f"{parameter}: no column {shorten(column, 60)}{near(column, types)}")
+        raise ToolError("bad_arguments", f"{parameter}: no column {shorten(column, 60)}{nearest(column, list(types))}")
 
 
 def _where(types: dict[str, str], column: str, parameter: str = "column") -> str:

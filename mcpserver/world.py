@@ -1,0 +1,100 @@
+"""One way for the stages to get tools: our own in-process or over stdio, or the servers of an ``mcpServers`` file.
+
+``open_world`` gives a ``Worlds``; ``worlds.environment(seed)`` a world to play one conversation in, which has the
+``call`` that ``toolwright.episode`` wants. Reads the configuration file when one is given.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Literal, Protocol
+
+from mcpserver.catalogue import all_tools
+from mcpserver.environment import Environment
+from toolwright.records import ToolCall, ToolResult, ToolSpec
+
+Transport = Literal["inprocess", "stdio"]
+
+
+class ToolWorld(Protocol):
+    """The world of one conversation."""
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Run one call; a failure is a typed result."""
+        ...
+
+    async def state(self) -> str | None:
+        """A hash of everything that calls can change; None when the server does not tell."""
+        ...
+
+
+class Worlds(Protocol):
+    """The tools on offer, and worlds to call them in."""
+
+    @property
+    def tools(self) -> list[ToolSpec]:
+        """The tools, as models see them."""
+        ...
+
+    def toolset(self, name: str) -> str:
+        """The toolset that a tool belongs to; for tools of foreign servers the server's name.
+
+        Raises:
+            KeyError: no such tool.
+        """
+        ...
+
+    def environment(self, seed: int) -> AbstractAsyncContextManager[ToolWorld]:
+        """A world for one conversation; the servers of a configuration file are shared by all of them."""
+        ...
+
+
+class _InProcessWorld:
+    """An environment in this process."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        return await self._environment.call(call)
+
+    async def state(self) -> str | None:
+        return self._environment.state()
+
+
+class InProcessWorlds:
+    """Our own tools, called directly: the fast way, and the one to train on."""
+
+    @property
+    def tools(self) -> list[ToolSpec]:
+        """All tools of the catalogue."""
+        return [tool.spec for tool in all_tools().values()]
+
+    def toolset(self, name: str) -> str:
+        """The toolset of a tool."""
+        return all_tools()[name].toolset
+
+    @asynccontextmanager
+    async def environment(self, seed: int) -> AsyncIterator[ToolWorld]:
+        """A fresh environment, removed at the end."""
+        async with Environment.create(seed) as environment:
+            yield _InProcessWorld(environment)
+
+
+@asynccontextmanager
+async def open_world(mcp_config: Path | None = None, *, transport: Transport = "inprocess") -> AsyncIterator[Worlds]:
+    """Open the tools to play with.
+
+    Args:
+        mcp_config: an ``mcpServers`` JSON file; None means our own tools.
+        transport: how to reach our own tools; ``stdio`` starts ``python -m mcpserver`` as a child process.
+
+    Raises:
+        ConfigError: the file is wrong.
+        DataError: a server offers a tool whose schema is not JSON Schema.
+        ToolServerError: a server does not start.
+    """
+    if mcp_config is None and transport == "inprocess":
+        yield InProcessWorlds()
+        return
+    raise NotImplementedError
