@@ -135,6 +135,9 @@ def score(
 def bounds(step: int, switches: frozenset[str] = frozenset()) -> Bounds:
     """Returns the ranges of the format and the correctness term at a step; switches compose in the order below.
 
+    The reference's schedule has no end: with CORRECTMAX1 and SCHEDULEREWARD the correctness range shrinks after step
+    150, is empty at 300 and is turned round after it, so that wrong calls are paid.
+
     Raises:
         ValueError: A switch is unknown.
     """
