@@ -1,4 +1,4 @@
-"""What SFT and RL share around the transformers Trainer: metrics lines, checkpoints that belong to one job, arguments."""
+"""What SFT and RL share around the transformers Trainer: metrics, checkpoints of one job, arguments."""
 
 import dataclasses
 import difflib
