@@ -1,0 +1,1 @@
+"""The models that this repository trains itself."""
