@@ -171,12 +171,14 @@ class Plan(Record):
     """A blueprint: the calls that answer a question, executed before any words were written.
 
     ``steps`` is empty for the modes without calls; ``missing`` names the parameter that the question leaves out;
+    ``about`` names, where there are no calls, the tool that lacks a value or that is not on offer;
     ``state`` is the hash of the environment after the last step.
     """
 
     mode: Mode
     steps: tuple[Step, ...] = ()
     missing: str | None = None
+    about: str | None = None
     state: str | None = None
 
     @property
