@@ -42,13 +42,18 @@ class CallRecord(Record):
 
 
 class Attempt(Record):
-    """What a model did with a task: its calls in order, its answer, and the state that it left."""
+    """What a model did with a task: its calls in order, its answer, and the state that it left.
+
+    ``malformed`` counts replies with a call that nobody could read, ``call_like_text`` says that some reply's text held
+    something like a call.
+    """
 
     calls: tuple[CallRecord, ...] = ()
     answer: str | None = None
     state: str | None = None
     turns: int = 0
     stopped: str = "answer"
+    malformed: int = 0
     call_like_text: bool = False
 
 
@@ -57,7 +62,8 @@ class Verdict(Record):
 
     ``name``, ``parameters`` and ``values`` are F1 in [0, 1] (``toolwright.calls.match_calls``), none for tasks without
     planned calls;
-    ``state`` is none where the plan names no state; ``malformed`` counts refused calls.
+    ``state`` is none where the plan names no state. ``calls`` counts calls made, readable or not; ``malformed`` those
+    of them that were unreadable or refused.
     """
 
     passed: bool
@@ -84,9 +90,9 @@ def judge(plan: Plan, attempt: Attempt) -> Verdict:
         parameters=match.parameters.f1 if match else None,
         values=match.values.f1 if match else None,
         state=attempt.state == plan.state if plan.state is not None and plan.calls else None,
-        abstained=not attempt.calls if not plan.calls else None,
-        calls=len(attempt.calls),
-        malformed=sum(not call.executed for call in attempt.calls),
+        abstained=not (attempt.calls or attempt.malformed) if not plan.calls else None,
+        calls=len(attempt.calls) + attempt.malformed,
+        malformed=sum(not call.executed for call in attempt.calls) + attempt.malformed,
         call_like_text=attempt.call_like_text,
         turns=attempt.turns,
     )
@@ -95,7 +101,7 @@ def judge(plan: Plan, attempt: Attempt) -> Verdict:
 def _abstention_fault(attempt: Attempt) -> str | None:
     if attempt.calls:
         return f"called {attempt.calls[0].name} where no call was due"
-    if attempt.call_like_text:
+    if attempt.malformed or attempt.call_like_text:
         return "wrote text that looks like a call where no call was due"
     return _answer_fault(attempt)
 
@@ -105,7 +111,7 @@ def _call_fault(plan: Plan, attempt: Attempt) -> str | None:
     missing, extra = difference(plan.calls, executed)
     if not executed:
         refused = f": {attempt.calls[0].name} was refused ({attempt.calls[0].error})" if attempt.calls else ""
-        looks = " (wrote text that looks like a call)" if attempt.call_like_text else ""
+        looks = " (wrote text that looks like a call)" if attempt.malformed or attempt.call_like_text else ""
         return f"executed no call{refused}{looks}"
     if missing and extra:
         same_tools = sorted(call.name for call in missing) == sorted(call.name for call in extra)

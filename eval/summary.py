@@ -14,6 +14,7 @@ class TaskRow(Record):
     """One line of ``eval/<model>.jsonl``: a task, what the model did, and the verdict.
 
     ``verdict`` is none when the endpoint failed; then ``failed`` says how, and the task counts as not passed.
+    ``answer`` is the text of the last reply, an answer only where ``stopped`` says so.
     """
 
     id: str
