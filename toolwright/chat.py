@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
+from urllib.parse import urlsplit
 
 from toolwright.dialect import DIALECTS, Parsed, Problem, parse, vllm_parser
 from toolwright.errors import DataError, EndpointError
@@ -61,8 +62,7 @@ class OpenAIChat:
         retries: int = 4,
         dialect: str = "hermes",
     ) -> None:
-        if not base_url.startswith(("http://", "https://")):
-            raise EndpointError(f"{base_url!r}: not a URL; write it in full, as http://localhost:8000/v1")
+        _check_address(base_url, api_key)
         import openai  # takes a second, which commands that ask no model should not pay
 
         self.url = f"{base_url.rstrip('/')}/chat/completions"
@@ -119,14 +119,26 @@ class OpenAIChat:
                 f"{self.url}: cannot connect ({type(reason).__name__}: {reason}); start the server, as with "
                 "`python -m serve --model merged`, or correct base_url"
             ) from None
-        except openai.OpenAIError as error:
-            raise EndpointError(f"{self.url}: {type(error).__name__}: {error}; look at the server's log") from None
+        except Exception as error:  # the boundary: transports raise what they like
+            raise EndpointError(f"{self.url}: {type(error).__name__}: {error}; check base_url and api_key") from error
 
     def _explain_status(self, error: "openai.APIStatusError") -> str:
         status = error.status_code
         step = _NEXT_STEP.get(status) or ("look at the server's log" if status >= 500 else "correct the request")
         text = " ".join(error.response.text.split())[:120]
         return f"{self.url}: HTTP {status} for model {self.model!r}: {text!r}; {step}"
+
+
+def _check_address(base_url: str, api_key: str) -> None:
+    try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise EndpointError(f"base_url {base_url!r} is not a URL; write it in full, as http://localhost:8000/v1")
+    if not (api_key.isascii() and api_key.isprintable() and api_key.strip()):
+        raise EndpointError(f"{base_url}: api_key is empty or has characters that no key has; set it anew")
 
 
 _NEXT_STEP = {

@@ -194,7 +194,7 @@ class Scanner:
             yield from self._end_block(body)
         elif found == "open" and _is_blank_or_json(body):
             yield self._text(self._take(self._at))
-            self._report("unclosed", OPEN + body, f"{OPEN} without {CLOSE} before the next {OPEN}")
+            self._report("unclosed", (OPEN + body).removesuffix("\n"), f"{OPEN} without {CLOSE} before the next {OPEN}")
             self._state = self._in_text
         else:
             self._raw = [self._take(self._at)]
