@@ -85,6 +85,16 @@ class LoraSection(BaseModel):
 class SftConfig(Section):
     """Supervised fine-tuning."""
 
+    data: str | None = Field(None, description="training conversations (JSONL); none: train.jsonl of the run")
+    dev_data: str | None = Field(None, description="conversations for the loss at the end; none: dev.jsonl of the run")
+    train_on: Literal["all", "last_turn"] = Field("all", description="assistant turns that are trained")
+    call_weight: float = Field(1.0, ge=0, description="weight of the loss on turns that call tools; others have 1")
+    markers: Literal["refuse", "escape"] = Field(
+        "refuse", description="special tokens in the words of a conversation: refuse it, or break them up by a space"
+    )
+    on_error: Literal["stop", "skip"] = Field(
+        "stop", description="a conversation that cannot be trained on: stop, or leave it out and count it"
+    )
     epochs: float = Field(3.0, gt=0, description="passes over the training conversations")
     lr: float = Field(1.0e-4, gt=0, description="peak learning rate")
     batch_size: Positive = Field(16, description="conversations in one optimizer step, over all devices")
@@ -93,7 +103,9 @@ class SftConfig(Section):
         8192, description="longest conversation (tokens); longer ones lose whole turns, counted"
     )
     max_conversations: Positive | None = Field(None, description="use at most this many training conversations")
-    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="type of the weights while training")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="type of the base's weights while training; auto: bfloat16 where the machine computes in it"
+    )
     quantize_4bit: bool = Field(False, description="QLoRA: load the base in NF4 by bitsandbytes (extra: qlora)")
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
     warmup_share: Fraction = Field(0.05, description="share of the steps with a rising learning rate")

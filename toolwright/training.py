@@ -37,7 +37,7 @@ class MetricsWriter(TrainerCallback):  # type: ignore[misc]  # transformers is u
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
         """Write the metrics of this step that have a name."""
         row = {self.names[name]: value for name, value in (logs or {}).items() if name in self.names}
-        if row:
+        if row.keys() - {"epoch"}:
             with self.path.open("a") as stream:
                 stream.write(json.dumps({"step": state.global_step, **row}) + "\n")
 

@@ -1,0 +1,48 @@
+"""Shows a training run: a bar on a terminal, a plain line at each logging step elsewhere."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import TrainerCallback
+
+
+class ShowProgress(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Steps done, loss and time left, on standard error."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.bar: Progress | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Open the bar, if there is a terminal."""
+        if sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self.bar = Progress(*columns, console=Console(stderr=True))
+            self.task = self.bar.add_task(self.stage, total=state.max_steps, completed=state.global_step)
+            self.bar.start()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Move the bar; have the last step logged, whatever its number."""
+        control.should_log |= state.global_step == state.max_steps
+        if self.bar:
+            self.bar.update(self.task, completed=state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        """Show the loss."""
+        if not logs or "loss" not in logs:
+            return
+        if self.bar:
+            self.bar.update(self.task, description=f"{self.stage} loss {logs['loss']:.3f}")
+        else:
+            speed = f"{logs.get('tokens_per_s', 0):.0f} tokens/s"
+            print(
+                f"{self.stage}: step {state.global_step}/{state.max_steps} loss {logs['loss']:.4f} {speed}", flush=True
+            )
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Close the bar."""
+        if self.bar:
+            self.bar.stop()
