@@ -9,6 +9,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers import TrainerCallback
 
 
+class LogLastStep(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Has the last step logged, whatever its number; on every process, since logging gathers from all of them."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ask for the log line."""
+        control.should_log |= state.global_step == state.max_steps
+
+
 class ShowProgress(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """Steps done, loss and time left, on standard error."""
 
@@ -25,8 +33,7 @@ class ShowProgress(TrainerCallback):  # type: ignore[misc]  # transformers is un
             self.bar.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Move the bar; have the last step logged, whatever its number."""
-        control.should_log |= state.global_step == state.max_steps
+        """Move the bar."""
         if self.bar:
             self.bar.update(self.task, completed=state.global_step)
 
