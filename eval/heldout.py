@@ -52,7 +52,7 @@ def load_tasks(heldout: Path, train: Path, n_tasks: int | None = None) -> list[H
     """Read the held-out tasks, at most ``n_tasks`` of them spread evenly over the file.
 
     A task counts as unseen when it has a planned call to a tool that ``train`` never calls; a task without planned
-    calls, when such a tool is on offer.
+    calls, when the tool that it is about is such a tool, or, where the plan names none, when one is on offer.
 
     Raises:
         DataError: a file or line that cannot be read, no task at all, or an id given twice.
@@ -77,7 +77,9 @@ def _called_tools(train: Path) -> set[str]:
 
 
 def _tools_of(task: Task) -> set[str]:
-    return {call.name for call in task.plan.calls} or {tool.name for tool in task.tools}
+    if task.plan.calls:
+        return {call.name for call in task.plan.calls}
+    return {task.plan.about} if task.plan.about else {tool.name for tool in task.tools}
 
 
 async def play_tasks(

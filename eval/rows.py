@@ -50,10 +50,6 @@ class PartialRows:
         self._stream.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._stream.flush()
 
-    def finish(self) -> None:
-        """Remove the file: its rows are safe elsewhere."""
-        self.path.unlink(missing_ok=True)
-
 
 def _read(path: Path, key: str) -> dict[str, TaskRow]:
     """The rows of a partial file; none when it is absent, unreadable or another job's."""

@@ -192,13 +192,15 @@ def test_tasks_come_from_the_held_out_file_and_unseen_tools_are_told_apart(tmp_p
         conversation(2, "single", (total,)),
         conversation(3, "no_tool"),
         conversation(4, "no_tool", tools=(ADD,)),
+        conversation(5, plan=Plan(mode="missing_parameter", about="add", missing="n")),
+        conversation(6, plan=Plan(mode="no_tool", about="total"), tools=(ADD,)),
     ]
     write_rows(tmp_path / "heldout.jsonl", (row.to_row() for row in rows))
     write_rows(tmp_path / "train.jsonl", [conversation(9, "single", (add(9),)).to_row()])
     tasks = load_tasks(tmp_path / "heldout.jsonl", tmp_path / "train.jsonl")
-    assert [task.seen for task in tasks] == [True, False, False, True]
+    assert [task.seen for task in tasks] == [True, False, False, True, True, False]
     assert [message.role for message in tasks[0].task.messages] == ["user"]
-    assert [t.task.id for t in load_tasks(tmp_path / "heldout.jsonl", tmp_path / "train.jsonl", 2)] == ["t1", "t3"]
+    assert [t.task.id for t in load_tasks(tmp_path / "heldout.jsonl", tmp_path / "train.jsonl", 2)] == ["t1", "t4"]
 
 
 def test_a_cut_line_and_a_double_id_are_named(tmp_path: Path):

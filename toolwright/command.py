@@ -16,12 +16,16 @@ USER_ERROR = 2
 
 
 class Flag(NamedTuple):
-    """A flag that is a short name for one key; ``switch`` flags take no value and set the key to true."""
+    """A flag that is a short name for one key; ``switch`` flags take no value and set the key to true.
+
+    A ``many`` flag takes values with commas between them and sets the key to their list.
+    """
 
     names: tuple[str, ...]
     key: str
     help: str
     switch: bool = False
+    many: bool = False
 
 
 def parse_command(
@@ -50,12 +54,14 @@ def parse_command(
     files = [word for word in parsed["words"] if word not in overrides]
     if len(files) > 1:
         raise ConfigError(f"one configuration file at a time, got {', '.join(files)}")
-    overrides += [f"{flag.key}={_flag_value(parsed[flag.key])}" for flag in flags if parsed[flag.key] is not None]
+    overrides += [f"{flag.key}={_flag_value(flag, parsed[flag.key])}" for flag in flags if parsed[flag.key] is not None]
     return load_config(Path(files[0]) if files else None, overrides)
 
 
-def _flag_value(value: str | bool) -> str:
-    return json.dumps(value) if isinstance(value, bool) else value
+def _flag_value(flag: Flag, value: str | bool) -> str:
+    if isinstance(value, bool):
+        return json.dumps(value)
+    return json.dumps(value.split(",")) if flag.many else value
 
 
 def run_command(body: Callable[[], int | None]) -> int:

@@ -114,7 +114,7 @@ class Job:
             sha256=fingerprint(self.output),
             settings=dict(self.settings),
             inputs=dict(self.inputs),
-            packages=_versions(PACKAGES),
+            packages=package_versions(),
             seed=self.seed,
             counts=dict(counts),
             wall_s=round(wall_s, 2),
@@ -130,7 +130,8 @@ def peak_rss_mib() -> float:
     return largest / 1024 if sys.platform != "darwin" else largest / 2**20
 
 
-def _versions(packages: Sequence[str]) -> dict[str, str]:
+def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Versions of Python and of those ``packages`` that are installed."""
     versions = {"python": sys.version.split()[0]}
     for package in packages:
         try:
