@@ -1,0 +1,84 @@
+"""Who answers in the conversations: a script that follows the plan on live results, or a model behind an endpoint."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from data_gen import results
+from data_gen.answers import fill_answer
+from data_gen.spoken import mentions
+from toolwright.chat import Chat, OpenAIChat, ScriptedChat
+from toolwright.config import TeacherConfig
+from toolwright.errors import DataError
+from toolwright.records import Message, Plan, Question, ToolCall, ToolSpec
+
+
+def scripted_assistant(question: Question) -> Chat:
+    """An assistant that makes the calls of the plan and tells their live results.
+
+    What a later call takes from an earlier result is read from the live one.
+
+    Raises:
+        DataError: the question has no plan.
+    """
+    if question.plan is None or question.answer is None:
+        raise DataError(
+            f"question {question.id!r} has no plan: the scripted teacher cannot answer it; "
+            "set data_gen.teacher.kind=openai, or write the questions anew"
+        )
+    plan, template = question.plan, question.answer
+
+    def reply(messages: Sequence[Message], _tools: Sequence[ToolSpec]) -> Message:
+        made = [call for message in messages for call in message.tool_calls]
+        contents = [message.content or "" for message in messages if message.role == "tool"]
+        turn = sum(message.role == "assistant" for message in messages)
+        if turn < len(plan.steps):
+            calls = tuple(_live(plan, turn, call, question.text, contents) for call in plan.steps[turn].calls)
+            numbered = (call.model_copy(update={"id": f"call_{len(made) + n}"}) for n, call in enumerate(calls))
+            return Message(role="assistant", tool_calls=tuple(numbered))
+        return Message(role="assistant", content=fill_answer(template, made, contents) or "")
+
+    return ScriptedChat(reply)
+
+
+def _live(plan: Plan, turn: int, call: ToolCall, text: str, contents: Sequence[str]) -> ToolCall:
+    planned = [results.parse(content) for step in plan.steps[:turn] for content in step.results]
+    live = [results.parse(content) for content in contents]
+    return ToolCall(
+        name=call.name, arguments={k: _live_value(v, planned, live, text) for k, v in call.arguments.items()}
+    )
+
+
+def _live_value(value: Any, planned: Sequence[Any], live: Sequence[Any], text: str) -> Any:
+    source = None if mentions(text, value) else results.find_source(planned, value)
+    if source is None:
+        return value
+    number, path = source
+    try:
+        return results.look_up(live[number], path)
+    except LookupError:
+        return value
+
+
+@asynccontextmanager
+async def open_assistants(teacher: TeacherConfig) -> AsyncIterator[Callable[[Question], Chat]]:
+    """Gives the assistant for each question: its own script, or the teacher's model for all."""
+    if teacher.kind == "scripted":
+        yield scripted_assistant
+        return
+    async with open_endpoint(teacher) as chat:
+        yield lambda _question: chat
+
+
+def open_endpoint(teacher: TeacherConfig) -> OpenAIChat:
+    """The teacher's endpoint."""
+    return OpenAIChat(
+        teacher.base_url,
+        teacher.model,
+        api_key=os.environ.get(teacher.api_key_env) or "EMPTY",
+        temperature=teacher.temperature,
+        max_tokens=teacher.max_tokens,
+        timeout_s=teacher.timeout_s,
+        retries=teacher.retries,
+    )
