@@ -3,15 +3,23 @@
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from data_gen import results
 from data_gen.answers import fill_answer
 from data_gen.spoken import mentions
-from toolwright.chat import Chat, OpenAIChat, ScriptedChat
+from toolwright.chat import Chat, OpenAIChat, Reply, ScriptedChat
 from toolwright.config import TeacherConfig
-from toolwright.errors import DataError
+from toolwright.errors import DataError, EndpointError
 from toolwright.records import Message, Plan, Question, ToolCall, ToolSpec
+
+GUIDE = (
+    "Use the tools for everything that they can do; make calls that do not need each other's results together. Take "
+    "values from the request and from results only. If a value that a tool requires is not given, ask for it in one "
+    "short question. If no tool fits, say so in one short sentence. Else answer in one short sentence with the values "
+    "of the results, without any markup."
+)
 
 
 def scripted_assistant(question: Question) -> Chat:
@@ -68,17 +76,43 @@ async def open_assistants(teacher: TeacherConfig) -> AsyncIterator[Callable[[Que
         yield scripted_assistant
         return
     async with open_endpoint(teacher) as chat:
-        yield lambda _question: chat
+        guided = Guided(chat)
+        yield lambda _question: guided
 
 
-def open_endpoint(teacher: TeacherConfig) -> OpenAIChat:
-    """The teacher's endpoint."""
-    return OpenAIChat(
+@dataclass(frozen=True)
+class Guided:
+    """A model that is told how to behave; conversations do not show it, so the tuned model will need no telling."""
+
+    chat: Chat
+
+    async def complete(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec], *, seed: int | None = None
+    ) -> Reply:
+        """Ask the model."""
+        return await self.chat.complete([Message(role="system", content=GUIDE), *messages], tools, seed=seed)
+
+
+@asynccontextmanager
+async def open_endpoint(teacher: TeacherConfig) -> AsyncIterator[Chat]:
+    """The teacher's endpoint.
+
+    Raises:
+        EndpointError: the endpoint fails; says where its key comes from.
+    """
+    key = os.environ.get(teacher.api_key_env)
+    chat = OpenAIChat(
         teacher.base_url,
         teacher.model,
-        api_key=os.environ.get(teacher.api_key_env) or "EMPTY",
+        api_key=key or "EMPTY",
         temperature=teacher.temperature,
         max_tokens=teacher.max_tokens,
         timeout_s=teacher.timeout_s,
         retries=teacher.retries,
     )
+    try:
+        async with chat:
+            yield chat
+    except EndpointError as error:
+        source = f"from ${teacher.api_key_env}" if key else f"none, ${teacher.api_key_env} is not set"
+        raise EndpointError(f"teacher {error} (its key: {source}; the same command continues)") from None

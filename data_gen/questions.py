@@ -12,10 +12,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from data_gen.assistants import open_endpoint
 from data_gen.blueprints import Discard, Workshop
 from data_gen.funnel import print_funnel, tally, track
 from data_gen.journal import Journal
 from data_gen.modes import why_not
+from data_gen.openai_teacher import OpenAITeacher
 from data_gen.phrasebook import PHRASEBOOK
 from data_gen.roles import ScriptedTeacher, Slot, Teacher
 from data_gen.similar import Seen
@@ -29,7 +31,6 @@ from toolwright.records import Mode, Question
 from toolwright.stage import Job, run_dir
 
 COMMAND = "python -m data_gen.questions"
-MAX_ATTEMPTS = 200
 TOOL_FLAG = Flag(("--mcp-config",), "tools.mcp_config", "mcpServers JSON of the servers whose tools to use")
 FLAGS = (
     Flag(("-n", "--n-questions"), "data_gen.n_questions", "questions to write"),
@@ -47,7 +48,7 @@ async def write_questions(
     result does not depend on ``concurrency`` or on where a run was stopped.
 
     Raises:
-        DataError: a question could not be written in 200 attempts; says why.
+        DataError: a question could not be written in ``max_attempts``; says why.
     """
     seen, questions, dropped, drawn = Seen(), list[Question](), Counter[str](), 0
     async with _ahead(teacher, config, seed, journal) as first_attempts:
@@ -112,7 +113,7 @@ async def _write_one(
 ) -> tuple[Question, "Counter[str]"]:
     reasons = Counter[str]()
     outcome = await first_attempts.take(slot)
-    for attempt in range(1, MAX_ATTEMPTS + 1):
+    for attempt in range(1, teacher.max_attempts + 1):
         if isinstance(outcome, Question):
             outcome = seen.why_not(outcome.text) or outcome
         if isinstance(outcome, Question):
@@ -121,8 +122,8 @@ async def _write_one(
         outcome = await _attempt(teacher, Slot(slot.number, attempt, slot.mode, slot.seed))
     why = ", ".join(f"{reason} ({count})" for reason, count in tally(reasons).items())
     raise DataError(
-        f"only {done} of {config.n_questions} questions: no {slot.mode} question in {MAX_ATTEMPTS} attempts: {why}; "
-        f"write fewer (-n {done}), lower data_gen.modes.{slot.mode}, or give more tools"
+        f"only {done} of {config.n_questions} questions: no {slot.mode} question in {teacher.max_attempts} attempts: "
+        f"{why}; write fewer, lower data_gen.modes.{slot.mode}, or give more tools"
     )
 
 
@@ -151,17 +152,23 @@ async def make_questions(config: RunConfig) -> None:
             return
         key = hash_of([config.seed, settings, tools_hash(world), fingerprint(PHRASEBOOK)])
         with job.running() as counts, Journal(run_dir(config) / ".questions.journal.jsonl", key) as journal:
-            teacher = await _open_teacher(config, world)
-            questions, funnel = await write_questions(teacher, config.data_gen, config.seed, journal)
+            async with open_teacher(config, world) as teacher:
+                questions, funnel = await write_questions(teacher, config.data_gen, config.seed, journal)
             counts.update(funnel)
             write_rows(job.output, (question.model_dump() for question in questions))
         print_funnel(str(job.output), counts)
 
 
-async def _open_teacher(config: RunConfig, world: Worlds) -> Teacher:
+@asynccontextmanager
+async def open_teacher(config: RunConfig, world: Worlds) -> AsyncIterator[Teacher]:
+    """The teacher of ``data_gen.teacher``."""
     least, most = config.data_gen.tools_per_question
     shop = Workshop.open(world, own_tools=config.tools.mcp_config is None)
-    return ScriptedTeacher(shop, (least, most))
+    if config.data_gen.teacher.kind == "scripted":
+        yield ScriptedTeacher(shop, (least, most))
+        return
+    async with open_endpoint(config.data_gen.teacher) as chat:
+        yield OpenAITeacher(chat, shop, (least, most))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

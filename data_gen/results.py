@@ -43,12 +43,12 @@ def look_up(value: Any, path: Sequence[str | int]) -> Any:
         LookupError: there is nothing at that path.
     """
     for step in path:
+        if isinstance(value, list) and not isinstance(step, int):
+            raise LookupError(f"no {step!r} in a list")
         if isinstance(value, str):
             value = dict(LINE.findall(value))[str(step)]
-        elif isinstance(value, dict):
-            value = value[step]
-        elif isinstance(value, list) and isinstance(step, int):
-            value = value[step]
+        elif isinstance(value, dict | list):
+            value = value[step]  # type: ignore[index]
         else:
             raise LookupError(f"nothing at {step!r}")
     return value

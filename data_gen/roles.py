@@ -44,7 +44,12 @@ class Slot:
 
 
 class Teacher(Protocol):
-    """Writes one question at a time."""
+    """Writes one question at a time; ``max_attempts`` says how often a question is tried before the run gives up."""
+
+    @property
+    def max_attempts(self) -> int:
+        """Attempts for one question."""
+        ...
 
     async def write(self, slot: Slot) -> Question:
         """A question for ``slot``.
@@ -63,6 +68,7 @@ class ScriptedTeacher:
 
     shop: Workshop
     tools_per_question: tuple[int, int]
+    max_attempts: int = 200
 
     async def write(self, slot: Slot) -> Question:
         """A question with its plan and the template of its answer."""

@@ -2,8 +2,8 @@
 
 Reads ``conversations.jsonl``; writes ``train.jsonl``, ``dev.jsonl`` and ``heldout.jsonl`` of the run. Conversations
 that share their calls or their request are one group, and a group is on one side only. Some tools are held out:
-training never sees them, neither called nor on offer. A row's ``group`` begins with ``tool-`` where a held-out tool is needed
-and with ``plan-`` elsewhere, so that the evaluation can tell unseen tools from unseen plans of known tools.
+training never sees them, neither called nor on offer. A row's ``group`` begins with ``tool-`` where a held-out tool
+is needed and with ``plan-`` elsewhere, so that the evaluation can tell unseen tools from unseen plans of known tools.
 """
 
 import hashlib

@@ -150,4 +150,5 @@ def _nested(shop: Workshop, first: ToolCall, second: ToolCall, parameter: str, r
 
 def _takes(template: str, replaced: Mapping[str, str]) -> bool:
     """Whether a thing can stand where the template has a name: not behind "the number" or "the file"."""
-    return not any(re.search(rf"\b(files?|numbers?|hub|source|folder) \{{{name}\}}", template) for name in replaced)
+    bare = tidy(re.sub(r"[\[\]|]", "", template))
+    return not any(re.search(rf"\b(files?|numbers?|value|hub|source|folder) \{{{name}\}}", bare) for name in replaced)
