@@ -166,6 +166,8 @@ def test_arguments_as_deep_as_the_parser_lets_through_are_checked_without_a_cras
         ({"type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}}, ["parameters.properties.a.$ref", "$defs/x"]),
         ({"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/s"}}}, ["127.0.0.1:9"]),
         ({"type": "object", "anyOf": [{"$ref": "#/nope"}]}, ["parameters.anyOf[0].$ref"]),
+        ({"type": "object", "properties": {"a": {"$dynamicRef": "#nope"}}}, ["parameters.properties.a.$dynamicRef"]),
+        ({"type": "object", "$defs": {"a": {"$id": "http://x/y"}}}, ["parameters.$defs.a.$id", "not supported"]),
         ({"type": "object", "$ref": "#"}, ["without end"]),
         ({"type": "object", "default": {1, 2}}, ["not JSON"]),
     ],
@@ -273,6 +275,8 @@ def test_order_counts_for_nothing_but_ties() -> None:
     twins = [call("a", x=1), call("a", x=1), call("a", x=2)]
     assert match_calls(twins, twins).pairs == ((0, 0), (1, 1), (2, 2))
     assert match_calls(twins[::-1], twins).perfect
+    wrong = [call("a", x=1), call("a", x=2), call("a", x=3)]
+    assert match_calls(wrong, [call("b"), call("c"), call("a", x=9)]).pairs == ((2, 2),)
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ def test_a_block_is_read(body: str, calls: list[tuple[str, dict[str, Any]]]) -> 
         ('{"name": "f", "arguments": {"a": 1e999}}', "not_json", "too large"),
         ('{"name": "f", "arguments": {"a": ' + "9" * 5000 + "}}", "not_json", "limit"),
         ('{"name": "f", "arguments": {"a": "\\ud800"}}', "not_json", "surrogate"),
+        ('{"name": "f", "arguments": {"\\ud800": 1}}', "not_json", "surrogate"),
         ('{"name": "f", "arguments": {"a": ' + "[" * 70 + "]" * 70 + "}}", "not_json", "levels"),
         ('{"name": "f", "arguments": {"a": ' + "[" * 9000 + "]" * 9000 + "}}", "not_json", "not JSON"),
         ("3", "not_object", "3"),
@@ -222,7 +223,7 @@ def test_no_text_is_lost(text: str) -> None:
 @given(TEXTS)
 def test_what_was_kept_as_content_reads_the_same_again(text: str) -> None:
     parsed = parse(text)
-    if not parsed.calls and parsed.reasoning is None and parsed.content:
+    if not parsed.calls and parsed.content == text:
         assert parse(parsed.content).problems == parsed.problems
 
 
@@ -247,6 +248,11 @@ def check_round_trip(message: Message) -> None:
     assert parsed.content == (None if blank else message.content or None)
     assert parsed.reasoning == (message.reasoning_content or None)
     assert parsed.calls == numbered(message.tool_calls)
+
+
+@pytest.mark.parametrize("content", ["", " ", "\n\n", None])
+def test_blank_content_beside_calls_is_the_same_as_none(content: str | None) -> None:
+    check_round_trip(Message(role="assistant", content=content, tool_calls=(ToolCall(name="f"),)))
 
 
 @settings(max_examples=150, deadline=None)

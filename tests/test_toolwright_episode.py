@@ -177,9 +177,9 @@ def test_a_cancelled_episode_cancels_its_calls() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert world.tidied == 1
 
     asyncio.run(scene())
-    assert world.tidied == 1
 
 
 def test_a_world_that_gives_no_result_is_a_tool_error() -> None:

@@ -71,13 +71,15 @@ def _check_references(schema: dict[str, Any]) -> None:
 
 
 def _references(schema: object, path: str) -> Iterator[tuple[str, str]]:
-    """Find every ``$ref`` that is a keyword, and not the name of a parameter or part of a value."""
+    """Find every reference that is a keyword, and not the name of a parameter or part of a value."""
     if not isinstance(schema, dict):
         return
     for key, value in schema.items():
         here = f"{path}.{key}"
-        if key == "$ref":
+        if key in ("$ref", "$dynamicRef"):
             yield here, value
+        elif key == "$id" and path != "parameters":
+            raise DataError(f"{here}: an $id inside a schema is not supported; refer to #/$defs/… instead")
         elif key in ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"):
             for name, inner in value.items() if isinstance(value, dict) else ():
                 yield from _references(inner, f"{here}.{name}")

@@ -262,11 +262,11 @@ class Scanner:
 
 
 def held_length(text: str, marks: Sequence[str]) -> int:
-    """The length of the longest end of ``text`` that a mark begins with and goes on from."""
+    """The length of the longest end of ``text`` that a mark begins with; no whole mark may be in the text."""
     longest = min(len(text), max(map(len, marks)) - 1)
     for length in range(longest, 0, -1):
         tail = text[-length:]
-        if any(len(mark) > length and mark.startswith(tail) for mark in marks):
+        if any(mark.startswith(tail) for mark in marks):
             return length
     return 0
 
