@@ -16,6 +16,7 @@ from pathlib import Path
 from mcpserver.baseworld import DATABASES, Base
 from mcpserver.tool_error import ToolError
 from toolwright.explain import nearest
+from toolwright.records import shorten
 
 MAX_DATABASE_PAGES = 512  # of 4 KiB
 MAX_CELL_BYTES = 16 * 1024
@@ -60,7 +61,7 @@ def open_database(folder: Path, name: str, deadline: Callable[[], float]) -> Ite
     """
     names = sorted(path.stem for path in folder.glob("*.db") if path.is_file() and not path.is_symlink())
     if name not in names:
-        raise ToolError("tool_error", f"database: no database {name!r}{nearest(name, names)}")
+        raise ToolError("tool_error", f"database: no database {shorten(name, 60)}{nearest(name, names)}")
     connection = sqlite3.connect(folder / f"{name}.db", isolation_level=None)
     with closing(connection):
         connection.execute("PRAGMA synchronous=OFF")
@@ -110,7 +111,7 @@ def column_types(connection: sqlite3.Connection, table: str) -> dict[str, str]:
     """
     names = table_names(connection)
     if table not in names:
-        raise ToolError("tool_error", f"table: no table {table!r}{nearest(table, names)}")
+        raise ToolError("tool_error", f"table: no table {shorten(table, 60)}{nearest(table, names)}")
     return {row[1]: row[2].upper() for row in connection.execute(f"PRAGMA table_info({quote(table)})")}
 
 

@@ -25,11 +25,13 @@ from mcpserver.databases import hash_base, hash_folder, open_database
 from mcpserver.tool_error import ToolError
 from mcpserver.workspace import Workspace
 from toolwright.calls import check_arguments
+from toolwright.errors import ConfigError
 from toolwright.explain import nearest
 from toolwright.records import ToolCall, ToolResult, ToolSpec, shorten
 
 MAX_RESULT_BYTES = 64 * 1024
 MAX_ARGUMENT_BYTES = 256 * 1024
+MAX_MESSAGE = 1000  # characters of an error message
 CALL_TIMEOUT_S = 10.0
 
 
@@ -49,7 +51,7 @@ def _threads() -> ThreadPoolExecutor:
 
 
 class Environment:
-    """The world of one conversation; make it with ``Environment.create``.
+    """The world of one conversation; make it with ``Environment.create``, or ``open`` and ``close``.
 
     Attributes:
         seed: decides everything that is simulated.
@@ -68,6 +70,26 @@ class Environment:
         self._turn = asyncio.Lock()
 
     @classmethod
+    def open(
+        cls,
+        seed: int,
+        toolsets: Sequence[str] | None = None,
+        *,
+        base: Path | None = None,
+        call_timeout_s: float = CALL_TIMEOUT_S,
+    ) -> "Environment":
+        """Open an environment that lives until ``close``; see ``create``."""
+        if base is None:
+            content = default_base()
+        else:
+            content = load_base(base)
+            try:
+                hash_base(content)
+            except sqlite3.Error as error:
+                raise ConfigError(f"base world {base}: a database cannot be read ({error}); replace it") from None
+        return cls(seed, select_tools(toolsets), content, call_timeout_s)
+
+    @classmethod
     @asynccontextmanager
     async def create(
         cls,
@@ -82,8 +104,7 @@ class Environment:
         Raises:
             ConfigError: an unknown toolset, or a base directory that cannot be used.
         """
-        content = default_base() if base is None else load_base(base)
-        environment = cls(seed, select_tools(toolsets), content, call_timeout_s)
+        environment = cls.open(seed, toolsets, base=base, call_timeout_s=call_timeout_s)
         try:
             yield environment
         finally:
@@ -109,15 +130,13 @@ class Environment:
             async with self._turn:
                 content = await self._run(tool, values)
         except ToolError as error:
-            return ToolResult(content=f"{error.kind}: {error.message}", error=error.kind)
+            return ToolResult(content=f"{error.kind}: {_bound(error.message)}", error=error.kind)
         return ToolResult(content=content)
 
     def _find(self, call: ToolCall) -> Tool:
         tool = self._tools.get(call.name)
         if tool is None:
-            raise ToolError(
-                "unknown_tool", f"no tool {shorten(call.name, 60)}{nearest(call.name[:100], list(self._tools))}"
-            )
+            raise ToolError("unknown_tool", f"no tool {call.name[:60]!a}{nearest(call.name[:100], list(self._tools))}")
         try:
             size = len(json.dumps(call.arguments, ensure_ascii=False, allow_nan=False).encode())
         except (ValueError, TypeError, RecursionError) as error:
@@ -144,7 +163,7 @@ class Environment:
     def _run_in_thread(self, tool: Tool, values: Mapping[str, Any]) -> str:
         try:
             result = tool.function(self, **values) if tool.takes_env else tool.function(**values)
-            return _cap(_to_json(_whole(result)))
+            return cap(_to_json(_whole(result)))
         except ToolError:
             raise
         except Exception as error:
@@ -214,7 +233,13 @@ def _to_json(value: object) -> str:
     return text
 
 
-def _cap(text: str) -> str:
+def _bound(message: str) -> str:
+    """Cut an error message, and escape what is not UTF-8 (names of files may hold such bytes)."""
+    message = message.encode("utf-8", "backslashreplace").decode()
+    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
+
+
+def cap(text: str) -> str:
     """Cut a result at 64 KiB of UTF-8, and say so."""
     content = text.encode()
     if len(content) <= MAX_RESULT_BYTES:

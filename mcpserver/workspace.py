@@ -7,8 +7,11 @@ Layout below the root: ``files/`` (what file tools see) and ``databases/`` (what
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import threading
+import unicodedata
+import weakref
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +36,7 @@ class Workspace:
         self._base = base
         self._lock = threading.Lock()
         self._root: Path | None = None
+        self._remove: weakref.finalize[..., Workspace] | None = None  # also runs when a process ends without close
         self._closed = False
 
     @property
@@ -48,6 +52,7 @@ class Workspace:
                 raise ToolError("tool_error", "this environment is closed")
             if self._root is None:
                 root = Path(os.path.realpath(tempfile.mkdtemp(prefix=PREFIX, dir=_fast_folder())))
+                self._remove = weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
                 write_base(self._base, root)
                 self._root = root
             return self._root
@@ -66,9 +71,9 @@ class Workspace:
         """Remove the copy; further use is an error."""
         with self._lock:
             self._closed = True
-            root, self._root = self._root, None
-        if root is not None:
-            shutil.rmtree(root, ignore_errors=True)
+            self._root = None
+        if self._remove is not None:
+            self._remove()
 
     def resolve(self, path: str, parameter: str = "path") -> Path:
         """Turn a path that a model wrote into a path inside ``files/``; it need not exist.
@@ -76,7 +81,8 @@ class Workspace:
         Raises:
             ToolError: ``denied`` for absolute paths, ``..`` and links that lead out; ``bad_arguments`` for others.
         """
-        if "\0" in path or "\\" in path or len(path) > MAX_PATH:
+        hidden = any(unicodedata.category(character) in ("Cc", "Cf") for character in path)
+        if hidden or "\\" in path or len(path) > MAX_PATH:
             raise ToolError("bad_arguments", f"{parameter}: {shorten(path, 60)} is not a path such as notes/plan.md")
         parts = path.split("/")
         if path.startswith(("/", "~")) or ".." in parts:
@@ -161,10 +167,10 @@ def _fast_folder() -> str:
 
 
 def _plain_files(folder: Path) -> Iterator[Path]:
-    """The plain files below a folder, sorted; links are not followed."""
+    """The plain files below a folder, sorted; links, pipes and devices are left out."""
     for directory, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
             path = Path(directory, name)
-            if not path.is_symlink():
+            if stat.S_ISREG(path.lstat().st_mode):
                 yield path

@@ -4,14 +4,21 @@
 ``call`` that ``toolwright.episode`` wants. Reads the configuration file when one is given.
 """
 
+import os
+import sys
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from mcpserver.catalogue import all_tools
 from mcpserver.environment import Environment
+from mcpserver.mcp_config import ServerConfig, read_mcp_config
 from toolwright.records import ToolCall, ToolResult, ToolSpec
+
+if TYPE_CHECKING:
+    from mcpserver.client import ToolServers
 
 Transport = Literal["inprocess", "stdio"]
 
@@ -81,6 +88,54 @@ class InProcessWorlds:
             yield _InProcessWorld(environment)
 
 
+class _ServerWorld:
+    """A conversation on MCP servers; those that keep environments know it by its handle."""
+
+    def __init__(self, servers: "ToolServers", handle: str) -> None:
+        self._servers = servers
+        self._handle = handle
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        return await self._servers.call(call, self._handle)
+
+    async def state(self) -> str | None:
+        return await self._servers.state(self._handle)
+
+
+class ServerWorlds:
+    """Tools of MCP servers: ours as a child process, or those of a configuration file."""
+
+    def __init__(self, servers: "ToolServers") -> None:
+        self._servers = servers
+
+    @property
+    def tools(self) -> list[ToolSpec]:
+        """The tools of all servers."""
+        return self._servers.tools
+
+    def toolset(self, name: str) -> str:
+        """The toolset of a tool, or its server's name."""
+        return self._servers.toolset(name)
+
+    @asynccontextmanager
+    async def environment(self, seed: int) -> AsyncIterator[ToolWorld]:
+        """A fresh environment on each server that keeps them; foreign servers are shared."""
+        handle = f"seed:{seed}/id:{uuid.uuid4().hex}"
+        try:
+            yield _ServerWorld(self._servers, handle)
+        finally:
+            await self._servers.close_environment(handle)
+
+
+def own_server() -> ServerConfig:
+    """Our own server as a child process, whatever directory we were started in."""
+    package_parent = str(Path(__file__).resolve().parents[1])
+    variables = {"PYTHONPATH": package_parent}
+    if "TMPDIR" in os.environ:
+        variables["TMPDIR"] = os.environ["TMPDIR"]
+    return ServerConfig("toolwright", sys.executable, ("-m", "mcpserver"), variables)
+
+
 @asynccontextmanager
 async def open_world(mcp_config: Path | None = None, *, transport: Transport = "inprocess") -> AsyncIterator[Worlds]:
     """Open the tools to play with.
@@ -97,4 +152,9 @@ async def open_world(mcp_config: Path | None = None, *, transport: Transport = "
     if mcp_config is None and transport == "inprocess":
         yield InProcessWorlds()
         return
-    raise NotImplementedError
+    # Imported here: who plays in this process need not wait for the MCP SDK (0.6 s).
+    from mcpserver.client import open_servers
+
+    configs = [own_server()] if mcp_config is None else read_mcp_config(mcp_config)
+    async with open_servers(configs) as servers:
+        yield ServerWorlds(servers)
