@@ -16,8 +16,6 @@ FLAGS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m eval``."""
-    # The default action would skip every clean-up and leave a served model running.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     return run_command(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
 
 
@@ -30,4 +28,6 @@ def _run(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    # The default action of this signal would skip every clean-up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

@@ -86,7 +86,7 @@ def _script_hash(template: str) -> str:
 
 
 def _headline(models: Sequence[Mapping[str, Any]]) -> str:
-    return " → ".join(f"{escape(model['name'])} {percent(model['score'])}" for model in models)
+    return " → ".join(f"<span>{escape(model['name'])} {percent(model['score'])}</span>" for model in models)
 
 
 def _result(report: Mapping[str, Any]) -> str:

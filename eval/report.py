@@ -50,7 +50,7 @@ def funnel(config: RunConfig) -> list[dict[str, Any]]:
     questions = read_manifest(run / "questions.jsonl")
     sft = read_manifest(run / "sft/adapter")
     steps: list[tuple[str, int | None]] = [
-        ("blueprints", questions.counts.get("blueprints") if questions else None),
+        ("blueprints", questions.counts.get("drawn") if questions else None),
         ("questions", _count_rows(run / "questions.jsonl")),
         ("kept", _count_rows(run / "conversations.jsonl")),
         ("trained", sft.counts.get("rows") if sft else _count_rows(run / "train.jsonl")),

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -172,11 +171,16 @@ def endpoint(config: RunConfig, candidate: Candidate) -> Iterator[str]:
 
 
 @contextmanager
-def serving(command: Sequence[str], *, timeout_s: float) -> Iterator[str]:
+def serving(command: Sequence[str], *, timeout_s: float, stop_s: float = STOP_S) -> Iterator[str]:
     """Run a server for the time of the block; yields the address from its line ``serving … on http://…``.
 
+    Args:
+        command: what starts it.
+        timeout_s: deadline for that line (s).
+        stop_s: how long it may take to end when asked to, before it is killed (s).
+
     Raises:
-        ModelError: it ended or was not ready in time.
+        ModelError: it ended, at the start or later, or was not ready in time; shows its last lines.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(
@@ -193,10 +197,19 @@ def serving(command: Sequence[str], *, timeout_s: float) -> Iterator[str]:
             if url is None:
                 ended = process.poll()
                 what = f"ended with code {ended}" if ended is not None else f"was not ready after {timeout_s:g} s"
-                raise ModelError(f"`{' '.join(['python', *command[1:]])}` {what}; its last words: {_tail(log)}")
-            yield url
+                raise _server_error(command, what, log)
+            try:
+                yield url
+            except EndpointError:
+                if process.poll() is None:
+                    raise
+                raise _server_error(command, f"ended with code {process.returncode} while in use", log) from None
         finally:
-            _stop(process)
+            _stop(process, stop_s)
+
+
+def _server_error(command: Sequence[str], what: str, log: IO[str]) -> ModelError:
+    return ModelError(f"`{' '.join(['python', *command[1:]])}` {what}; its last words: {_tail(log)}")
 
 
 def _end_with_parent() -> Callable[[], None] | None:
@@ -232,12 +245,11 @@ def _tail(log: IO[str], lines: int = 3, limit: int = 600) -> str:
     return " | ".join(text[-lines:])[-limit:] or "none"
 
 
-def _stop(process: "subprocess.Popen[str]") -> None:
+def _stop(process: "subprocess.Popen[str]", stop_s: float) -> None:
     """End the whole process group, first politely; what outlives the leader is killed too."""
-    deadline = time.monotonic() + STOP_S
     _signal_group(process.pid, signal.SIGTERM)
     try:
-        process.wait(max(0.0, deadline - time.monotonic()))
+        process.wait(stop_s)
     except subprocess.TimeoutExpired:
         pass
     finally:

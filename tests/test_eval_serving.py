@@ -1,0 +1,221 @@
+"""Names of models, and servers that live only as long as they are needed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from eval.serving import find_candidates, first_model, serving
+from toolwright.config import EvalConfig, RunConfig
+from toolwright.errors import ArtifactError, ConfigError, EndpointError, ModelError, ToolwrightError
+from toolwright.stage import Job
+
+# A server that has a child of its own and tells both numbers.
+SERVER = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print("loading", flush=True)
+print(f"serving {child.pid} on http://127.0.0.1:8123", flush=True)
+open(sys.argv[1], "w").write(str(child.pid))
+time.sleep(600)
+"""
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + (
+    "print('serving m on http://127.0.0.1:1/v1', flush=True); time.sleep(600)"
+)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until_dead(pid: int, timeout_s: float = 5.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not is_alive(pid)
+
+
+def wait_for(path: Path, timeout_s: float = 10.0) -> int:
+    deadline = time.monotonic() + timeout_s
+    while not (path.exists() and path.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return int(path.read_text())
+
+
+def test_a_server_and_its_children_end_with_the_block(tmp_path: Path):
+    with serving([sys.executable, "-c", SERVER, str(tmp_path / "pid")], timeout_s=10) as url:
+        assert url == "http://127.0.0.1:8123"
+        child = wait_for(tmp_path / "pid")
+        assert is_alive(child)
+    assert wait_until_dead(child)
+
+
+def test_a_server_ends_when_the_block_fails(tmp_path: Path):
+    server = serving([sys.executable, "-c", SERVER, str(tmp_path / "pid")], timeout_s=10)
+    with pytest.raises(RuntimeError, match="mine"), server:
+        child = wait_for(tmp_path / "pid")
+        raise RuntimeError("mine")
+    assert wait_until_dead(child)
+
+
+def test_a_server_that_will_not_end_is_killed():
+    started = time.monotonic()
+    with serving([sys.executable, "-c", STUBBORN], timeout_s=10, stop_s=0.3) as url:
+        assert url == "http://127.0.0.1:1"
+    assert time.monotonic() - started < 5
+
+
+def test_a_server_that_dies_is_shown_with_its_last_words():
+    command = [sys.executable, "-c", "import sys; sys.exit('error: x/y: not a model directory (no config.json)')"]
+    message = r"ended with code 1; its last words: error: x/y: not a model directory"
+    with pytest.raises(ModelError, match=message), serving(command, timeout_s=10):
+        pass
+
+
+def test_a_server_that_dies_in_use_is_the_reason_and_not_the_lost_connection():
+    script = "import sys; print('serving m on http://127.0.0.1:1', flush=True); sys.exit('out of memory')"
+    server = serving([sys.executable, "-c", script], timeout_s=10)
+    with pytest.raises(ModelError, match=r"ended with code 1 while in use; its last words: out of memory"), server:
+        time.sleep(0.5)
+        raise EndpointError("cannot connect")
+
+
+def test_a_server_that_is_never_ready_is_given_up():
+    command = [sys.executable, "-c", "import sys, time; print('slow', file=sys.stderr, flush=True); time.sleep(600)"]
+    message = r"was not ready after 1 s; its last words: slow"
+    with pytest.raises(ModelError, match=message), serving(command, timeout_s=1):
+        pass
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs the parent-death signal of Linux")
+def test_a_server_ends_even_when_this_process_is_killed(tmp_path: Path):
+    script = (
+        "import sys, time\nfrom eval.serving import serving\n"
+        f"with serving([sys.executable, '-c', {STUBBORN.replace('SIG_IGN', 'SIG_DFL')!r}], timeout_s=20) as url:\n"
+        "    import subprocess, os\n"
+        "    kids = open(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read().split()\n"
+        f"    open({str(tmp_path / 'pid')!r}, 'w').write(kids[0])\n"
+        "    time.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    child = wait_for(tmp_path / "pid", 20)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    assert wait_until_dead(child)
+
+
+def make_artifact(config: RunConfig, output: str, **inputs: Path | str) -> Path:
+    job = Job.of(config, output.split("/")[0], output=output, command="x", settings={}, inputs=inputs)
+    with job.running():
+        job.output.mkdir(parents=True)
+        (job.output / "weights").write_text(output)
+    return job.output
+
+
+def make_run(tmp_path: Path, *models: str) -> RunConfig:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    return RunConfig(runs_dir=str(tmp_path / "runs"), model=str(base), eval=EvalConfig(models=list(models)))
+
+
+def test_names_mean_the_models_of_the_run(tmp_path: Path):
+    config = make_run(tmp_path, "base", "sft", "rl", str(tmp_path / "base" / ".." / "base"), "http://x:1/v1/")
+    base = tmp_path / "base"
+    make_artifact(config, "sft/adapter", model=base)
+    adapter = make_artifact(config, "rl/adapter", model=base)
+    found = find_candidates(config.model_copy(update={"eval": EvalConfig(models=["base", "sft", "rl"])}))
+    assert [(c.name, c.adapter and c.adapter.parent.name) for c in found] == [
+        ("base", None),
+        ("sft", "sft"),
+        ("rl", "rl"),
+    ]
+    merged = make_artifact(config, "merged", model=base, adapter=adapter)
+    (rl,) = find_candidates(config.model_copy(update={"eval": EvalConfig(models=["rl"])}))
+    assert (rl.model, rl.adapter) == (str(merged), None)
+    (url,) = find_candidates(config.model_copy(update={"eval": EvalConfig(models=["http://x:1/v1/"])}))
+    assert (url.url, url.file_name) == ("http://x:1/v1", "http_x_1_v1")
+
+
+def test_a_merged_model_of_another_adapter_is_not_the_rl_model(tmp_path: Path):
+    config = make_run(tmp_path, "rl")
+    adapter = make_artifact(config, "rl/adapter", model=tmp_path / "base")
+    make_artifact(config, "merged", model=tmp_path / "base", adapter="of sft")
+    (rl,) = find_candidates(config)
+    assert rl.adapter == adapter
+
+
+@pytest.mark.parametrize(
+    ("models", "error", "message"),
+    [
+        (["base", "sft"], ArtifactError, r"sft/adapter does not exist.*accelerate launch sft/train.py my.yaml"),
+        (["rl"], ArtifactError, r"rl/adapter does not exist.*python -m rl.train my.yaml"),
+        (["merged"], ArtifactError, r"merged does not exist.*python -m merge my.yaml"),
+        (["nowhere/x"], ModelError, r"'nowhere/x' is no such directory; use base, sft, rl"),
+        (["base", "base"], ConfigError, r"name each model once, got base, base"),
+        ([], ConfigError, r"name at least one model, got nothing"),
+    ],
+)
+def test_a_model_that_is_not_there_is_named_with_its_command(tmp_path: Path, models, error, message):
+    with pytest.raises(error, match=message):
+        find_candidates(make_run(tmp_path, *models), "my.yaml")
+
+
+def test_an_adapter_of_another_base_is_refused(tmp_path: Path):
+    config = make_run(tmp_path, "sft")
+    make_artifact(config, "sft/adapter", model=tmp_path / "base")
+    (tmp_path / "base/config.json").write_text('{"hidden_size": 8}')
+    with pytest.raises(ArtifactError, match=r"sft/adapter was trained on another base"):
+        find_candidates(config)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, {"data": [{"id": "tiny", "object": "model"}]}, "tiny"),
+        (200, {"data": []}, "lists no model"),
+        (401, {"error": "bad key"}, "HTTP 401"),
+        (404, {"detail": "Not Found"}, "HTTP 404"),
+        (200, "<html>", "eval.model_name"),
+    ],
+)
+def test_the_model_of_an_endpoint_is_the_first_it_lists(status, body, expected):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            payload = (body if isinstance(body, str) else json.dumps(body)).encode()
+            self.send_response(status)
+            self.send_header("content-type", "text/html" if isinstance(body, str) else "application/json")
+            self.send_header("content-length", str(len(payload)))
+            self.end_headers()
+            self.wfile.write(payload)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ExitStack() as stack:
+        server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        Thread(target=server.serve_forever, daemon=True).start()
+        stack.callback(server.shutdown)
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        if expected == "tiny":
+            assert first_model(url, "EMPTY") == "tiny"
+        else:
+            with pytest.raises(EndpointError, match=expected):
+                first_model(url, "EMPTY")
+
+
+def test_an_endpoint_that_is_not_there_is_one_line():
+    with pytest.raises(ToolwrightError, match=r"http://127.0.0.1:9/v1/models: .*is the server up") as caught:
+        first_model("http://127.0.0.1:9/v1", "EMPTY")
+    assert "\n" not in str(caught.value)
