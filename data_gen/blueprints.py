@@ -196,7 +196,7 @@ def _find_chain(shop: Workshop, first: ToolSpec, answer: str, rng: Random) -> tu
         for spec in shop.tools if key else ():
             for name in spec.parameters.get("required", ()):
                 if spec.name != first.name and _same_thing(str(key), name, first):
-                    found.append((Chain(first.name, str(key), spec.name, name, f"that {spoken(name)}"), value))
+                    found.append((Chain(first.name, str(key), spec.name, name, "from that result"), value))
     if not found:
         raise Discard("no other tool takes a value of the result")
     return rng.choice(found)

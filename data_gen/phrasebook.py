@@ -1,7 +1,7 @@
 """The words: phrasings for our own tools from ``phrasebook.yaml``, and for any other tool from its schema."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -9,11 +9,12 @@ from typing import Any
 
 import yaml
 
-from data_gen.templates import slots
+from data_gen.templates import as_clause, slots
 from toolwright.records import ToolSpec
 
 PHRASEBOOK = Path(__file__).with_name("phrasebook.yaml")
 MAX_DESCRIPTION_WORDS = 8
+GENERIC_FORMS = (" with {p} {v}", ", {p} {v}", " using {p} {v}", ", {p}: {v}", " for {p} {v}")
 
 
 @dataclass(frozen=True)
@@ -93,22 +94,16 @@ def generic_phrases(spec: ToolSpec) -> Phrases:
     """Phrases made of a tool's name, description and parameter names."""
     doing = spoken(spec.name)
     first = re.split(r"[.\n(;:]", spec.description.strip(), maxsplit=1)[0].strip()
-    described = first if 0 < len(first.split()) <= MAX_DESCRIPTION_WORDS and not re.search(r"[\[\]{}|~]", first) else ""
-    starts = (described or doing, doing, f"please {doing}", f"I need you to {doing}", described or f"run {doing}")
-    forms = (" with {p} {v}", ", {p} {v}", ", {p}: {v}", " using {p} {v}", " for {p} {v}")
+    usable = 0 < len(first.split()) <= MAX_DESCRIPTION_WORDS and not re.search(r"[\[\]{}|~]", first)
+    described = as_clause(first) if usable else f"use {doing}"
+    starts = (described, f"please {described}", f"I need you to {described}", f"use {doing}", described)
     names = tuple(spec.parameters.get("properties", {}))
-    asks = [
-        start[:1].upper()
-        + start[1:]
-        + "|"
-        + "".join(f"[{_clause(form, name, n)}]" for n, name in enumerate(names))
-        + "."
-        for start, form in zip(starts, forms)
-    ]
+    asks = [_ask(start, form, names) for start, form in zip(starts, GENERIC_FORMS)]
     return Phrases(tuple(dict.fromkeys(asks)), (f"the result of {doing}",) if not names else (), written=False)
 
 
-def _clause(form: str, name: str, position: int) -> str:
-    if position and not form.startswith(","):
-        form = " and {p} {v}"
-    return form.replace("{p}", spoken(name)).replace("{v}", f"{{{name}}}")
+def _ask(start: str, form: str, names: Sequence[str]) -> str:
+    forms = [form, *(", {p} {v}" if form[0] == " " else form for _ in names[1:])]
+    said = (f.replace("{p}", spoken(name)).replace("{v}", f"{{{name}}}") for f, name in zip(forms, names))
+    bar = "|" if form[0] == " " else ""
+    return f"{start[:1].upper()}{start[1:]}{bar}{''.join(f'[{clause}]' for clause in said)}."

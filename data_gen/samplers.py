@@ -29,7 +29,6 @@ BY_FORMAT: Mapping[str, Sequence[str]] = {
     "time": tuple(f"{hour:02d}:30:00" for hour in range(24)),
 }
 FIRST_DAY = datetime.date(2025, 1, 2)
-PLAIN_PATTERN = re.compile(r"\\d|\[[^\]]+\]|[\w \-_/.:]")
 MAX_TEXT = 24
 
 
@@ -114,8 +113,8 @@ def _string(schema: Mapping[str, Any], name: str, rng: Random) -> str:
         return text
     known = next((options for pattern, options in BY_NAME if re.search(pattern, name.lower())), None)
     text = rng.choice(known) if known else " ".join(rng.sample(WORDS, rng.choice((1, 1, 2))))
-    text = text.ljust(schema.get("minLength", 0), "x")
-    return text[: schema.get("maxLength", MAX_TEXT)]
+    least = schema.get("minLength", 0)
+    return text.ljust(least, "x")[: schema.get("maxLength", max(MAX_TEXT, least))]
 
 
 def draw_date(rng: Random, days: int = 360) -> str:

@@ -23,11 +23,12 @@ def say(value: Any, rng: Random) -> str:
         items = [say(item, rng) for item in value]
         return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else "nothing"
     if isinstance(value, dict) and value and all(isinstance(item, str | int | float) for item in value.values()):
-        return " and ".join(f"{name} {_quoted(say(item, rng))}" for name, item in value.items())
+        return " and ".join(f"{name} {quoted(say(item, rng))}" for name, item in value.items())
     return json.dumps(value, ensure_ascii=False)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text in quotes where it has several words and is no date."""
     return f'"{text}"' if " " in text and not _is_written_date(text) else text
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from data_gen.blueprints import Blueprint, Discard, Workshop
 from data_gen.phrasebook import Phrases
-from data_gen.spoken import mentions, say
+from data_gen.spoken import mentions, quoted, say
 from data_gen.templates import as_clause, as_sentence, fill, fill_each, is_request, plain, slots
 from toolwright.records import ToolCall
 
@@ -64,8 +64,7 @@ def _say_all(call: ToolCall, phrases: Phrases, rng: Random, without: str | None 
     said = {name: say(value, rng) for name, value in call.arguments.items() if name != without}
     if phrases.written:
         return said
-    return {name: f'"{text}"' if " " in text and isinstance(call.arguments[name], str) else text
-            for name, text in said.items()}  # fmt: skip
+    return {name: quoted(text) if isinstance(call.arguments[name], str) else text for name, text in said.items()}
 
 
 def _phrasings(shop: Workshop, call: ToolCall, rng: Random) -> tuple[Phrases, list[str]]:
