@@ -1,0 +1,93 @@
+"""The engine for asyncio: any number of coroutines wait for their own reply while one batch is decoded."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Self
+
+from toolwright.engine.core import Engine
+from toolwright.engine.request import Event, GenerationRequest, GenerationResult
+from toolwright.errors import ModelError
+
+
+class AsyncEngine:
+    """Runs an engine's steps in a thread while there is work; use it as an async context manager.
+
+    Nothing else may use the engine inside the block.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._queues: dict[int, asyncio.Queue[Event]] = {}
+        self._wake = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._pump = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        for ticket in list(self._queues):
+            self.engine.cancel(ticket)
+        assert self._pump is not None
+        self._pump.cancel()
+        await asyncio.gather(self._pump, return_exceptions=True)
+        if self.engine.busy:
+            await asyncio.to_thread(self.engine.step)
+
+    async def sample(self, request: GenerationRequest) -> GenerationResult:
+        """Run one request to its end.
+
+        Raises:
+            DataError: the prompt is too long.
+            ModelError: the model failed on it.
+        """
+        async for event in self.stream(request):
+            if event.result is not None:
+                return event.result
+        raise ModelError("the engine stopped before the reply was finished")
+
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+        """The events of one request as they come; leaving the loop early frees its slot.
+
+        Raises:
+            DataError: the prompt is too long.
+            ModelError: the model failed on it.
+        """
+        ticket = self.engine.submit(request)
+        queue = self._queues[ticket] = asyncio.Queue()
+        self._wake.set()
+        done = False
+        try:
+            while not done:
+                event = await queue.get()
+                done = event.last
+                if event.error is not None:
+                    raise ModelError(event.error)
+                yield event
+        finally:
+            del self._queues[ticket]
+            if not done:
+                self.engine.cancel(ticket)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self.engine.busy:
+                await self._step()
+
+    async def _step(self) -> None:
+        step = asyncio.ensure_future(asyncio.to_thread(self.engine.step))
+        try:
+            events = await asyncio.shield(step)
+        except asyncio.CancelledError:
+            # The thread cannot be interrupted: wait for it, so that nobody else uses the model meanwhile.
+            await asyncio.gather(step, return_exceptions=True)
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever the model raises belongs to those who wait for it
+            events = [Event(ticket, -1, 0.0, error=f"{type(error).__name__}: {error}") for ticket in self._queues]
+            self.engine.clear()
+        for event in events:
+            queue = self._queues.get(event.ticket)
+            if queue is not None:
+                queue.put_nowait(event)
