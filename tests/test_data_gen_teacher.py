@@ -185,7 +185,7 @@ def test_a_model_plays_the_assistant_on_live_tools_and_bad_conversations_are_rej
         return written(body) if names == [HAND_IN.name] else player(body)
 
     server = endpoint(answer)
-    words = server.words(tmp_path, "data_gen.tools_per_question=[32, 32]")
+    words = server.words(tmp_path, "data_gen.tools_per_question=[99, 99]")
     assert questions.main(["-n", "5", *words]) == 0
     plain = [word for word in words if not word.startswith("--")] + ["data_gen.teacher.kind=openai"]
     assert conversations.main(plain) == 0
