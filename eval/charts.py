@@ -156,6 +156,6 @@ def draw_reward_curve(path: Path, curves: Mapping[str, Sequence[Point]]) -> None
     axes.set_ylabel("mean reward of the rollouts")
     axes.grid(axis="y", color="#e3e6ea", linewidth=0.8)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
     with replacing(path) as temporary:
         figure.savefig(temporary, metadata={"Software": None})

@@ -95,7 +95,7 @@ def _result(report: Mapping[str, Any]) -> str:
     for number, model in enumerate(report["models"]):
         low, high = model["interval"]
         pair = pairs.get(model["name"])
-        against = "" if pair is None else f"+{pair['wins']} −{pair['losses']}, {p_value(pair['p'])}"
+        against = "" if pair is None else f"won {pair['wins']}, lost {pair['losses']}, {p_value(pair['p'])}"
         failed = f", {model['failed']} not played" if model["failed"] else ""
         lines.append(
             f"<tr><td>{escape(model['name'])}</td>"
@@ -107,7 +107,8 @@ def _result(report: Mapping[str, Any]) -> str:
         '<table class="result"><thead><tr><th>model</th><th class="n">passed</th><th></th>'
         '<th class="n">95% interval (Wilson)</th><th class="n">against the one above</th></tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table>"
-        '<p class="note">Right column: tasks won and lost against the model above, exact paired McNemar test.</p>'
+        '<p class="note">Won and lost: tasks that only this model, or only the one above, passed; exact paired '
+        "McNemar test.</p>"
     )
 
 
