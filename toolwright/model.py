@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from toolwright.artifacts import fingerprint, hash_of, read_manifest
 from toolwright.config_file import find_file
@@ -128,7 +129,7 @@ def load_model(path: str | Path, dtype: str = "base", **options: Any) -> Any:
         model, info = AutoModelForCausalLM.from_pretrained(
             str(source), dtype=wanted, output_loading_info=True, **options
         )
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelError(f"{source}: the model cannot be loaded: {_first_line(error)}") from None
     broken = sorted({*map(str, info.get("missing_keys") or ()), *map(str, info.get("mismatched_keys") or ())})
     if broken:
@@ -152,7 +153,7 @@ def load_adapter(model: Any, adapter_dir: str | Path, base_path: str | Path, tra
     require_same_base(adapter_dir, base_path)
     try:
         peft_model = PeftModel.from_pretrained(model, str(adapter_dir), is_trainable=trainable)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{adapter_dir}: does not fit the base model {base_path}: {_first_line(error)}") from None
     _require_same_tensors(peft_model, adapter_dir)
     return peft_model
