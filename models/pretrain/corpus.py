@@ -21,6 +21,9 @@ from models.pretrain.wording import ask, opening, say_argument
 
 Message = dict[str, Any]
 
+FRESH = 0.7
+"""How often a round takes a tool that was not called before: choosing is learnt there, not by copying the last call."""
+
 
 @dataclass(frozen=True)
 class Difficulty:
@@ -34,7 +37,7 @@ class Difficulty:
     def at(cls, progress: float) -> "Difficulty":
         """Return the difficulty at `progress`, the share of the curriculum that is done (0 to 1)."""
         step = min(max(progress, 0.0), 1.0)
-        return cls(1 + round(4 * step), 2 + round(2 * step), 4 + round(2 * step))
+        return cls(1 + round(4 * step), 2 + round(2 * step), 4 + round(step))
 
 
 @dataclass(frozen=True)
@@ -189,8 +192,10 @@ def draw_conversation(rng: Random, difficulty: Difficulty) -> Conversation:
     messages: list[Message] = []
     if rng.random() < 0.4:
         messages.append({"role": "system", "content": rng.choice(words.SYSTEM_TEXTS)})
-    for _ in range(rng.randint(max(2, difficulty.max_rounds - 3), difficulty.max_rounds)):
-        messages += draw_round(rng, tools)
+    for _ in range(rng.randint(2, difficulty.max_rounds)):
+        called = {call["function"]["name"] for message in messages for call in message.get("tool_calls", [])}
+        fresh = [tool for tool in tools if tool.name not in called]
+        messages += draw_round(rng, fresh if fresh and rng.random() < FRESH else tools)
     return Conversation(messages, [tool.spec for tool in tools])
 
 

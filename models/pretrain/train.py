@@ -78,7 +78,7 @@ def build_optimizers(model: Qwen3ForCausalLM, args: argparse.Namespace) -> list[
     return optimizers
 
 
-def exact_calls(predicted: torch.Tensor, labels_BT: torch.Tensor, call_token_id: int) -> tuple[int, int]:  # noqa: N803
+def exact_calls(predicted: torch.Tensor, labels_BT: torch.Tensor, call_token_id: int) -> tuple[int, int]:
     """Count the assistant turns with a call, and those whose every token is the most likely one.
 
     Under teacher forcing such a turn is what greedy decoding writes, so this is exact-call accuracy at no cost.
