@@ -29,7 +29,8 @@ def tally(values: "Counter[str]") -> dict[str, int]:
 
 def print_funnel(title: str, counts: Mapping[str, Any]) -> None:
     """Print counts; a mapping among them gives one row for each of its entries."""
-    table = Table(title=title, title_justify="left")
+    Console().print(title, soft_wrap=True, highlight=False)
+    table = Table()
     table.add_column("what")
     table.add_column("count", justify="right")
     for name, value in counts.items():

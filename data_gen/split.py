@@ -200,7 +200,8 @@ def print_split(sides: Sides, heldout_tools: frozenset[str]) -> None:
         "heldout: new tools": [row for row in sides["heldout"] if str(row.group).startswith(TOOL)],
     }
     counts = {name: describe(rows) for name, rows in parts.items()}
-    table = Table(title=f"no leaks; tools held out: {', '.join(sorted(heldout_tools)) or 'none'}", title_justify="left")
+    Console().print(f"no leaks; tools held out: {', '.join(sorted(heldout_tools)) or 'none'}", soft_wrap=True)
+    table = Table()
     table.add_column("what")
     for name in parts:
         table.add_column(name, justify="right")
