@@ -11,14 +11,16 @@ from typing import Any
 
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 from rl.player import Player
+from rl.trainer import SharedPrefixTrainer
 from toolwright.config import RunConfig
 from toolwright.dialect import dialect_for
 from toolwright.engine import Engine
 from toolwright.errors import ConfigError
 from toolwright.model import load_adapter, load_model
+from toolwright.progress import ShowProgress
 from toolwright.task import Task
 from toolwright.training import MetricsWriter, build_arguments
 
@@ -36,11 +38,12 @@ METRICS = {
     "kl": "kl",
     "entropy": "entropy",
 }
+SHOWN = {"reward": ".2f", "rewards/reward_correctness/mean": ".2f", "frac_reward_zero_std": ".0%"}
 
 
 def build_trainer(
     config: RunConfig, directory: Path, planned: Sequence[Task], tokenizer: Any, start: Path | None
-) -> tuple[GRPOTrainer, Player]:
+) -> tuple[SharedPrefixTrainer, Player]:
     """The trainer over ``planned`` tasks (steps x prompts per step, in order), and the player behind it."""
     model = trainable_model(config, start)
     dialect = dialect_for(config.model, tokenizer.chat_template)
@@ -59,7 +62,7 @@ def build_trainer(
         }
 
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is experimental; the version is pinned
-    trainer = GRPOTrainer(
+    trainer = SharedPrefixTrainer(
         model=model,
         reward_funcs=[reward_format, reward_correctness],
         args=grpo_arguments(config, directory),
@@ -67,7 +70,7 @@ def build_trainer(
         train_dataset=Dataset.from_dict({"prompt": [task.id for task in planned]}),
         processing_class=tokenizer,
         rollout_func=rollout_func,
-        callbacks=[MetricsWriter(directory / "metrics.jsonl", METRICS)],
+        callbacks=[MetricsWriter(directory / "metrics.jsonl", METRICS), ShowProgress("rl", SHOWN)],
     )
     return trainer, player
 

@@ -68,9 +68,10 @@ def train(config: RunConfig, job: Job, start: Path | None) -> dict[str, Any]:
     """Train and write the adapter; returns the counts for the manifest."""
     from rl.grpo import build_trainer
     from rl.tasks import load_tasks, schedule
-    from toolwright.model import load_tokenizer, seed_everything, set_threads
+    from toolwright.model import load_tokenizer, quiet_libraries, seed_everything, set_threads
     from toolwright.training import open_checkpoints
 
+    quiet_libraries()
     set_threads(config.threads)
     seed_everything(config.seed)
     section = config.rl

@@ -123,11 +123,12 @@ def lora_model(config: RunConfig, process: int = 0) -> Any:
     from peft import get_peft_model, prepare_model_for_kbit_training
 
     settings = config.sft
+    options = {"attn_implementation": settings.attention} if settings.attention else {}
     if settings.quantize_4bit:
-        model = load_model(config.model, choose_dtype(settings.dtype), **_quantized(process))
+        model = load_model(config.model, choose_dtype(settings.dtype), **options, **_quantized(process))
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.gradient_checkpointing)
     else:
-        model = load_model(config.model, choose_dtype(settings.dtype))
+        model = load_model(config.model, choose_dtype(settings.dtype), **options)
         if settings.gradient_checkpointing:
             model.enable_input_require_grads()
     try:

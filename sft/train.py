@@ -20,7 +20,6 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from sft.assemble import Data, data_files, load_data, lora_model, training_arguments
-from sft.progress import LogLastStep, ShowProgress
 from sft.trainer import SftTrainer
 from toolwright.artifacts import replacing, write_rows
 from toolwright.command import Flag, parse_command, run_command
@@ -33,6 +32,7 @@ from toolwright.model import (
     seed_everything,
     set_threads,
 )
+from toolwright.progress import LogLastStep, ShowProgress
 from toolwright.stage import Job, run_dir
 from toolwright.training import MetricsWriter, open_checkpoints
 
@@ -102,7 +102,10 @@ def _train(config: RunConfig, job: Job, state: PartialState, counts: dict[str, A
     arguments = training_arguments(config, checkpoints, state.num_processes)
     resume = _from_main(state, lambda: open_checkpoints(checkpoints, job.key))
     metrics = MetricsWriter(run_dir(config) / "sft" / "metrics.jsonl", _METRICS)
-    callbacks = [LogLastStep(), *([metrics, ShowProgress("sft")] if state.is_main_process else [])]
+    callbacks = [
+        LogLastStep(),
+        *([metrics, ShowProgress("sft", {"loss": ".4f", "tokens_per_s": ".0f"})] if state.is_main_process else []),
+    ]
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     trainer = SftTrainer(lora_model(config, state.local_process_index), arguments, data.train, pad, callbacks)
     trainer.train(resume_from_checkpoint=resume)

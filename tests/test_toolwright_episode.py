@@ -10,7 +10,7 @@ import pytest
 from toolwright.chat import Reply, ScriptedChat
 from toolwright.dialect import Problem
 from toolwright.episode import MAX_CALLS_PER_TURN, MAX_RESULT_BYTES, Episode, cap, play
-from toolwright.errors import DataError, EndpointError
+from toolwright.errors import DataError, EndpointError, ToolServerError
 from toolwright.records import Message, ToolCall, ToolResult, ToolSpec
 
 ASK = [Message(role="user", content="Go.")]
@@ -320,3 +320,8 @@ def test_the_seed_reaches_the_model() -> None:
 def test_an_empty_reply_is_an_empty_answer() -> None:
     episode = run([Message(role="assistant")])
     assert (episode.stopped, episode.answer) == ("answer", "")
+
+
+def test_a_dead_tool_server_ends_the_episode_with_an_error() -> None:
+    with pytest.raises(ToolServerError, match="gone"):
+        run([calling(call("fail"))], Desk(raising(ToolServerError("gone"))))

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from toolwright.calls import check_arguments, check_schema
 from toolwright.chat import Chat, Reply
-from toolwright.errors import EndpointError
+from toolwright.errors import EndpointError, ToolServerError
 from toolwright.explain import nearest
 from toolwright.records import ErrorType, Message, ToolCall, ToolResult, ToolSpec
 
@@ -196,6 +196,8 @@ async def _call(world: World, call: ToolCall) -> ToolResult:
         result: object = await world.call(call)
     except TimeoutError as error:
         return _failed("timeout", str(error) or "the tool gave up waiting")
+    except ToolServerError:
+        raise  # no server: not this call's failure, and every later call would fail the same way
     except Exception as error:  # noqa: BLE001  a tool may fail in any way; the failure is data
         return _failed("tool_error", f"{type(error).__name__}: {error}"[:500])
     if not isinstance(result, ToolResult):

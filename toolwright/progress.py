@@ -18,10 +18,11 @@ class LogLastStep(TrainerCallback):  # type: ignore[misc]  # transformers is unt
 
 
 class ShowProgress(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Steps done, loss and time left, on standard error."""
+    """Steps done, time left and the metrics named in ``shown`` (name -> format), on standard error or as lines."""
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, shown: Mapping[str, str]) -> None:
         self.stage = stage
+        self.shown = shown
         self.bar: Progress | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -38,16 +39,14 @@ class ShowProgress(TrainerCallback):  # type: ignore[misc]  # transformers is un
             self.bar.update(self.task, completed=state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        """Show the loss."""
-        if not logs or "loss" not in logs:
+        """Show the metrics."""
+        found = [f"{name} {float(logs[name]):{form}}" for name, form in self.shown.items() if logs and name in logs]
+        if not found:
             return
         if self.bar:
-            self.bar.update(self.task, description=f"{self.stage} loss {logs['loss']:.3f}")
+            self.bar.update(self.task, description=f"{self.stage} {found[0]}")
         else:
-            speed = f"{logs.get('tokens_per_s', 0):.0f} tokens/s"
-            print(
-                f"{self.stage}: step {state.global_step}/{state.max_steps} loss {logs['loss']:.4f} {speed}", flush=True
-            )
+            print(f"{self.stage}: step {state.global_step}/{state.max_steps} {', '.join(found)}", flush=True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close the bar."""
