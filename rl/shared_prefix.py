@@ -77,4 +77,4 @@ def score_group(
     with torch.no_grad():
         entropy_N = -(logprobs_NV.exp() * logprobs_NV).sum(dim=-1)
     lengths = [len(answer) for answer in answers]
-    return list(chosen_N.split(lengths)), list(entropy_N.split(lengths))
+    return list(torch.split(chosen_N, lengths)), list(torch.split(entropy_N, lengths))
