@@ -91,24 +91,26 @@ def _headline(models: Sequence[Mapping[str, Any]]) -> str:
 
 def _result(report: Mapping[str, Any]) -> str:
     pairs = {pair["b"]: pair for pair in report["paired"]}
+    against, note = "", ""
+    if pairs:
+        against = "against the one above"
+        note = "Won and lost: tasks that only this model, or only the one above, passed; exact paired McNemar test."
     lines = []
     for number, model in enumerate(report["models"]):
         low, high = model["interval"]
         pair = pairs.get(model["name"])
-        against = "" if pair is None else f"won {pair['wins']}, lost {pair['losses']}, {p_value(pair['p'])}"
+        versus = "" if pair is None else f"won {pair['wins']}, lost {pair['losses']}, {p_value(pair['p'])}"
         failed = f", {model['failed']} not played" if model["failed"] else ""
         lines.append(
             f"<tr><td>{escape(model['name'])}</td>"
             f'<td class="n score">{percent(model["score"])}</td>'
             f'<td class="wide">{interval_bar(model["score"], low, high, number % COLOURS)}</td>'
-            f'<td class="n late">{percent(low)} – {percent(high)}{failed}</td><td class="n late">{against}</td></tr>'
+            f'<td class="n late">{percent(low)} – {percent(high)}{failed}</td><td class="n late">{versus}</td></tr>'
         )
     return (
         '<table class="result"><thead><tr><th>model</th><th class="n">passed</th><th></th>'
-        '<th class="n">95% interval (Wilson)</th><th class="n">against the one above</th></tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table>"
-        '<p class="note">Won and lost: tasks that only this model, or only the one above, passed; exact paired '
-        "McNemar test.</p>"
+        f'<th class="n">95% interval (Wilson)</th><th class="n">{against}</th></tr></thead>'
+        f'<tbody>{"".join(lines)}</tbody></table><p class="note">{note}</p>'
     )
 
 
@@ -158,7 +160,7 @@ def _part(key: str, value: float | None) -> str:
 
 def _funnel(report: Mapping[str, Any]) -> str:
     steps = report["funnel"]
-    if not steps:
+    if len(steps) < 2:
         return ""
     most = max(step["n"] for step in steps) or 1
     lines = "".join(
