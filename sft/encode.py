@@ -144,11 +144,10 @@ def _find(
             if train.markers == "escape":
                 conversation = escape_markers(conversation, frame)
             require_no_markers(conversation, frame)
-            text, turns = find_turns(conversation, frame)
+            text, turns = find_turns(conversation, frame, last_only=train.turns == "last_turn")
         except DataError as error:
             _refuse(index, error, refused)
             continue
-        turns = turns[-1:] if train.turns == "last_turn" else turns
         calls = [bool(conversation.messages[turn.message].tool_calls) for turn in turns]
         weights = [train.call_weight if call else train.text_weight for call in calls]
         yield _Found(index, name_of(conversation), text, turns, weights)

@@ -91,8 +91,8 @@ def name_of(conversation: Conversation) -> str:
     return f"conversation {conversation.id!r}" if conversation.id else "conversation"
 
 
-def find_turns(conversation: Conversation, frame: Frame) -> tuple[str, list[Turn]]:
-    """Render a conversation once in full, and find its assistant turns in the text.
+def find_turns(conversation: Conversation, frame: Frame, last_only: bool = False) -> tuple[str, list[Turn]]:
+    """Render a conversation once in full, and find its assistant turns in the text, or the last of them.
 
     Raises:
         EncodeError: no assistant turn, a turn without anything before it or without its terminator, history that the
@@ -101,10 +101,11 @@ def find_turns(conversation: Conversation, frame: Frame) -> tuple[str, list[Turn
     messages, tools = conversation.messages, conversation.tools
     where = name_of(conversation)
     full = _render(frame, messages, tools, False, where)
+    assistant = [index for index, message in enumerate(messages) if message.role == "assistant"]
+    if not assistant:
+        raise EncodeError(f"{where}: no assistant message, so there is nothing to train; drop it")
     turns = []
-    for index, message in enumerate(messages):
-        if message.role != "assistant":
-            continue
+    for index in assistant[-1:] if last_only else assistant:
         here = f"{where}: messages[{index}]"
         if index == 0:
             raise EncodeError(f"{here}: nothing comes before this assistant message; begin with system or user")
@@ -114,10 +115,8 @@ def find_turns(conversation: Conversation, frame: Frame) -> tuple[str, list[Turn
         _require_prefix(prompt, through, here)
         end, terminator = _turn_end(through, len(prompt), frame, here)
         _require_prefix(through[:end], full, here)
-        _require_same_message(through[len(prompt) : end - len(terminator)], message, frame, here)
+        _require_same_message(through[len(prompt) : end - len(terminator)], messages[index], frame, here)
         turns.append(Turn(index, len(prompt), end))
-    if not turns:
-        raise EncodeError(f"{where}: no assistant message, so there is nothing to train; drop it")
     return full, turns
 
 
@@ -134,8 +133,8 @@ def _require_prefix(beginning: str, text: str, where: str) -> None:
     at = next((i for i, (a, b) in enumerate(zip(beginning, text)) if a != b), min(len(beginning), len(text)))
     raise EncodeError(
         f"{where}: the chat template rewrites history: it served {beginning[at : at + 40]!r} where the whole "
-        f"conversation has {text[at : at + 40]!r}. Train this turn as the last of a conversation of its own "
-        "(sft.train_on=last_turn with the conversation cut after it), or use a template that keeps what was written"
+        f"conversation has {text[at : at + 40]!r}. Train last turns only (sft.train_on=last_turn), "
+        "or use a template that keeps what was written"
     )
 
 

@@ -228,6 +228,10 @@ def test_a_template_that_rewrites_history_is_refused(tokenizer: Any) -> None:
     assert encode(conversation(user("a"), answer("One.")), rewriting).trained > 0
     with pytest.raises(EncodeError, match=r"messages\[1\]: the chat template rewrites history"):
         encode(conversation(user("a"), answer("One."), user("b"), answer("Two.")), rewriting)
+    row = encode(
+        conversation(user("a"), answer("One."), user("b"), answer("Two.")), rewriting, train=TrainPolicy("last_turn")
+    )
+    assert trained_texts(row, rewriting) == ["<think>\n\n</think>\n\nTwo.<|im_end|>"]
 
 
 def test_a_template_that_loses_text_beside_a_call_is_refused(tokenizer: Any) -> None:

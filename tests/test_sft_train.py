@@ -194,6 +194,18 @@ def test_the_loss_on_trained_positions_is_the_models_own_loss(small_model_dir: P
     assert set(weights.tolist()) == {1.0}
 
 
+def test_attention_can_be_chosen_and_changes_no_loss(
+    tmp_path: Path, small_model_dir: Path, data: Path, tokenizer: Any
+) -> None:
+    batch = collate(encoded(tokenizer, 6), tokenizer.pad_token_id)
+    losses = []
+    for name in ("eager", "sdpa"):
+        model = lora_model(config_of(tmp_path, small_model_dir, data, f"sft.attention={name}"))
+        assert model.config._attn_implementation == name
+        losses.append(token_losses(model, model.get_output_embeddings(), batch)[0])
+    assert torch.allclose(losses[0], losses[1], atol=1e-5)
+
+
 def gradients(config: RunConfig, rows: list[Encoded], tokenizer: Any, tmp_path: Path) -> dict[str, torch.Tensor]:
     """The gradients that the optimizer sees in the first step."""
     torch.manual_seed(0)

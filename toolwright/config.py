@@ -106,6 +106,9 @@ class SftConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="type of the base's weights while training; auto: bfloat16 where the machine computes in it"
     )
+    attention: str | None = Field(
+        None, description="attention of transformers: sdpa, eager, flash_attention_2, …; none: what it takes itself"
+    )
     quantize_4bit: bool = Field(False, description="QLoRA: load the base in NF4 by bitsandbytes (extra: qlora)")
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
     warmup_share: Fraction = Field(0.05, description="share of the steps with a rising learning rate")
