@@ -19,8 +19,8 @@ POOL = 96
 class Batch:
     """Rows of about one length, padded on the right."""
 
-    ids_BT: torch.Tensor  # noqa: N815
-    labels_BT: torch.Tensor  # noqa: N815
+    ids_BT: torch.Tensor
+    labels_BT: torch.Tensor
     """`ids_BT` where the assistant wrote the token, `IGNORED` elsewhere."""
     n_tokens: int
 

@@ -160,7 +160,7 @@ def chained_round(rng: Random, tools: list[Tool]) -> list[Message] | None:
 
 
 def _talk_round(rng: Random, tools: list[Tool]) -> list[Message]:
-    if rng.random() < 0.6:
+    if rng.random() < 0.8:
         user, reply = rng.choice(words.SMALL_TALK)
     else:
         other = draw_toolset(rng, 1, 2)[0]

@@ -80,12 +80,12 @@ def draw_noun(rng: Random) -> str:
 def draw_name(rng: Random, verb: str, noun: str) -> str:
     """Return a tool name, or '' where every word belongs to the demo: its tool names are never built."""
     parts = [verb, *noun.split()]
-    if all(part in _DEMO for part in parts):
-        return ""
     pick = rng.random()
-    if pick < 0.8:
-        return "_".join(parts)
-    return "_".join([*parts[1:], parts[0]]) if pick < 0.9 else "_".join(parts[1:] if len(parts) > 2 else parts)
+    if pick > 0.94:
+        parts = parts[:1] if len(parts) == 2 and pick > 0.97 else parts[1:]
+    elif pick > 0.85:
+        parts = [*parts[1:], parts[0]]
+    return "" if all(part in _DEMO for part in parts) else "_".join(parts)
 
 
 def _draw_kind(rng: Random) -> tuple[Kind, tuple[str, ...]]:
@@ -96,7 +96,9 @@ def _draw_kind(rng: Random) -> tuple[Kind, tuple[str, ...]]:
     if pick < 0.05:
         return FLAG, ()
     pool = rng.choice((words.ADJECTIVES, words.NOUNS, words.DEMO_WORDS, words.UNITS, words.HUBS, words.CITIES))
-    return ENUM, tuple(rng.sample(pool, rng.randint(2, 5)))
+    if rng.random() < 0.3:
+        pool = [pseudo_word(rng).capitalize() for _ in range(6)]
+    return ENUM, tuple(dict.fromkeys(rng.sample(pool, rng.randint(2, 5))))
 
 
 def _draw_param_name(rng: Random, kind: Kind) -> str:
@@ -158,8 +160,9 @@ def _describe(rng: Random, verb: str, noun: str, params: tuple[Param, ...]) -> s
     group = next(group for group in words.VERB_GROUPS if verb in group)
     said = rng.choice(group).capitalize()
     forms = [f"{said} the {noun}", f"{said} a {noun}", f"{said} {noun}"]
-    if params:
-        forms.append(f"{said} the {noun} for a {params[0].spoken}")
+    for param in params[:2]:
+        link = rng.choice(("for a", "at a", "of a", "through a", "in a", "from a", "with a", "by"))
+        forms.append(f"{said} the {noun} {link} {param.spoken}")
     return rng.choice(forms) + rng.choice((".", "", ""))
 
 

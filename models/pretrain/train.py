@@ -31,7 +31,7 @@ from models.pretrain.network import build_model, export_model, load_tokenizer
 from models.pretrain.scoring import evaluate
 
 WARMUP = 0.01
-DECAY = 0.35
+DECAY = 0.5
 EMA = 0.99
 
 

@@ -12,9 +12,15 @@ OPENERS = (
     "Kindly ",
 )  # fmt: skip
 OBJECTS = ("the {n}", "the {n}", "a {n}", "{n}", "this {n}", "our {n}", "my {n}", "a new {n}")
-QUESTIONS = ("What is the {n}", "What is the {n}", "Which {n} is there", "How is the {n}",
-             "What do we know about the {n}", "Do you know the {n}", "What about the {n}", "Is there a {n}",
-             "I need the {n}", "Give me the {n}")  # fmt: skip
+LINKS = ("in", "at", "for", "on", "of", "from", "to", "with", "through", "via", "into", "by", "under", "about", "over")
+QUESTIONS = (
+    "What is the {n}", "What is the {n}", "What was the {n}", "How much {n} is there",
+    "How many {n} are there", "What will the {n} be", "How high is the {n}", "How full is the {n}",
+    "What does the {n} look like", "Where is the {n}", "Tell me the {n}", "I wonder what the {n} is",
+    "Look up the {n}", "What {n} do we have", "What does the {n} cost", "By how much did the {n} change",
+    "I wish to know the {n}", "{n},", "Which {n} is there", "How is the {n}", "What do we know about the {n}",
+    "Do you know the {n}", "What about the {n}", "Is there a {n}", "I need the {n}", "Give me the {n}",
+)  # fmt: skip
 CLAUSES = (
     "{p} {v}", "with {p} {v}", "with the {p} {v}", "with a {p} of {v}", "where the {p} is {v}", "{p}: {v}", "{p} = {v}",
     "using {v} as {p}", "using {p} {v}", "for {p} {v}", "{v} as the {p}", "and {p} {v}", "the {p} being {v}",
@@ -35,6 +41,8 @@ def opening(rng: Random, tool: Tool, bare: bool = False) -> str:
     thing = rng.choice(OBJECTS).format(n=tool.noun)
     if bare:
         return f"{verb} {thing}"
+    if rng.random() < 0.1:
+        thing = "the " + tool.noun.split()[-1]
     text = rng.choice(OPENERS) + f"{verb} {thing}"
     return text[0].upper() + text[1:] if rng.random() < 0.85 else text
 
@@ -48,12 +56,37 @@ def _unnamed_share(tool: Tool, param: Param) -> float:
     return 0.45 if telling else 0.0
 
 
+def _dress(rng: Random, tool: Tool, param: Param, value: str) -> str:
+    """Return the value as it may be said: at times in quotes, or with a unit that is no argument."""
+    kind = param.schema["type"]
+    if kind == "string" and rng.random() < 0.08 and value[:1] not in ("'", '"'):
+        return f"'{value}'"
+    plain = all(other.kind.name not in ("unit", "enum") for other in tool.params)
+    if kind in ("number", "integer") and rng.random() < 0.2 and plain:
+        return f"{value} {rng.choice(words.UNITS)}"
+    return value
+
+
+def _direct(rng: Random, tool: Tool, pairs: list[tuple[Param, str]], both: str) -> str:
+    """Start a request with the verb and a value at once, and take that value out of `pairs`; '' where none fits."""
+    start = rng.choice(OPENERS) + tool.verb
+    start = start[0].upper() + start[1:]
+    for item in pairs:
+        if not both and item[0].schema["type"] != "boolean" and _unnamed_share(tool, item[0]) > 0:
+            pairs.remove(item)
+            what = rng.choice(("", "", f"{tool.noun} ", f"the {tool.noun} ", f"the {item[0].spoken} "))
+            return f"{start} {what}{item[1]}"
+    return ""
+
+
 def say_argument(rng: Random, tool: Tool, param: Param, value: str) -> str:
     """Return a clause with the value, at times without the parameter's name where no other fits it."""
     if param.schema["type"] == "boolean":
         return rng.choice(FLAG_CLAUSES[value]).format(p=param.spoken)
+    value = _dress(rng, tool, param, value)
     if param.kind.phrases and rng.random() < _unnamed_share(tool, param):
-        return rng.choice(param.kind.phrases).replace("{v}", value)
+        phrase = rng.choice(param.kind.phrases) if rng.random() < 0.6 else rng.choice(LINKS) + " {v}"
+        return phrase.replace("{v}", value)
     return rng.choice(CLAUSES).replace("{p}", param.spoken).replace("{v}", value)
 
 
@@ -65,7 +98,15 @@ def _say_pair(rng: Random, pairs: list[tuple[Param, str]]) -> str:
     pairs[:] = [item for item in pairs if not item[0].pair]
     (first, a), (second, b) = members
     named = f"{first.spoken} {a} and {second.spoken} {b}"
-    return rng.choice((f"from {a} to {b}", f"from {a} to {b}", f"between {a} and {b}", named))
+    forms = (
+        f"from {a} to {b}",
+        f"between {a} and {b}",
+        f"{a} to {b}",
+        f"{a} and {b}",
+        f"of {a} and {b}",
+        f"{a} into {b}",
+    )
+    return rng.choice((forms[0], *forms, named))
 
 
 def ask(rng: Random, tool: Tool, said: list[tuple[Param, str]], bare: bool = False) -> str:
@@ -74,7 +115,10 @@ def ask(rng: Random, tool: Tool, said: list[tuple[Param, str]], bare: bool = Fal
     if rng.random() < 0.5:
         rng.shuffle(pairs)
     both = _say_pair(rng, pairs)
-    if not bare and tool.verb in GETTERS and rng.random() < 0.4:
+    start = _direct(rng, tool, pairs, both) if not bare and rng.random() < 0.14 else ""
+    if start:
+        end = rng.choice((".", ".", "", "?"))
+    elif not bare and rng.random() < (0.5 if tool.verb in GETTERS else 0.1):
         start, end = rng.choice(QUESTIONS).format(n=tool.noun), "?"
     else:
         start, end = opening(rng, tool, bare), rng.choice((".", ".", ".", "", "?"))
