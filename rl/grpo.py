@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from trl import GRPOConfig
@@ -136,5 +137,6 @@ def grpo_arguments(config: RunConfig, directory: Path) -> GRPOConfig:
         "bf16": False,
         "gradient_checkpointing": False,
         "disable_dropout": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
     }
     return build_arguments(GRPOConfig, ours, section.trainer, "rl.trainer")

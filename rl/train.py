@@ -45,6 +45,7 @@ def plan_job(config: RunConfig) -> tuple[Job, Path | None]:
     """
     from toolwright.model import model_source
 
+    check_switches(config.rl.switches)
     run = run_dir(config)
     require(run / "train.jsonl", made_by="python -m data_gen.split")
     source = model_source(config.model)
@@ -62,6 +63,20 @@ def plan_job(config: RunConfig) -> tuple[Job, Path | None]:
     settings = {"rl": config.rl.model_dump(), "tools": config.tools.model_dump()}
     job = Job.of(config, "rl", output="rl/adapter", command=PROG, settings=settings, inputs=inputs)
     return job, start
+
+
+def check_switches(switches: Sequence[str]) -> None:
+    """Refuse reward switches that do not exist, before anything is loaded.
+
+    Raises:
+        ConfigError: names the switch and the nearest known one.
+    """
+    from rl.rewards.toolrl import bounds
+
+    try:
+        bounds(0, frozenset(switches))
+    except ValueError as error:
+        raise ConfigError(f"rl.switches: {error}") from None
 
 
 def train(config: RunConfig, job: Job, start: Path | None) -> dict[str, Any]:
