@@ -1,7 +1,7 @@
 """Batched generation on transformers, shared by the CPU server and the rollouts of RL. Imports torch."""
 
 from toolwright.engine.core import Engine
-from toolwright.engine.request import Event, FinishReason, GenerationRequest, GenerationResult
+from toolwright.engine.request import Event, FinishReason, GenerationError, GenerationRequest, GenerationResult
 from toolwright.engine.stream import AsyncEngine
 from toolwright.engine.text import TextStream
 
@@ -10,6 +10,7 @@ __all__ = [
     "Engine",
     "Event",
     "FinishReason",
+    "GenerationError",
     "GenerationRequest",
     "GenerationResult",
     "TextStream",

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from toolwright.engine.fitness import check_architecture
-from toolwright.engine.request import Event, FinishReason, GenerationRequest, GenerationResult
+from toolwright.engine.request import Event, FinishReason, GenerationError, GenerationRequest, GenerationResult
 from toolwright.engine.runner import Runner
 from toolwright.engine.sampling import noise_of, sample_tokens
 from toolwright.engine.text import TextStream, decode
-from toolwright.errors import DataError, ModelError
+from toolwright.errors import DataError
 from toolwright.model import load_adapter, load_model, load_tokenizer, set_threads
 
 
@@ -114,7 +114,7 @@ class Engine:
 
         Raises:
             DataError: a prompt that is too long, or requests of ``submit`` still in flight.
-            ModelError: the model's logits are not finite.
+            GenerationError: the model's logits are not finite.
         """
         if self.busy:
             raise DataError("generate: other requests are in flight; use submit and step for all of them")
@@ -125,7 +125,7 @@ class Engine:
                 while len(results) < len(tickets):
                     for event in self._step():
                         if event.error:
-                            raise ModelError(event.error)
+                            raise GenerationError(event.error)
                         if event.result:
                             results[event.ticket] = event.result
         finally:
@@ -138,17 +138,22 @@ class Engine:
         Raises:
             DataError: the prompt leaves no room for a reply.
         """
-        room = self.max_tokens_total - len(request.prompt_ids)
-        if room < 1:
-            raise DataError(
-                f"prompt of {len(request.prompt_ids)} tokens: longer than the {self.max_tokens_total - 1} "
-                "that leave room for a reply"
-            )
-        limit = min(request.max_tokens, room)
+        self.check_prompt(request.prompt_ids)
+        limit = min(request.max_tokens, self.max_tokens_total - len(request.prompt_ids))
         stream = TextStream(self.tokenizer) if request.stop else None
         row = _Row(next(self._tickets), request, limit, noise_of(request, limit), stream)
         self._waiting.append(row)
         return row.ticket
+
+    def check_prompt(self, prompt_ids: Sequence[int]) -> None:
+        """Refuse a prompt after which there is no room for a reply.
+
+        Raises:
+            DataError: names its length and the limit.
+        """
+        most = self.max_tokens_total - 1
+        if len(prompt_ids) > most:
+            raise DataError(f"prompt of {len(prompt_ids)} tokens: longer than the {most} that leave room for a reply")
 
     def cancel(self, ticket: int) -> None:
         """Drop a request before the next step; it gives no more events. Any thread may call it."""

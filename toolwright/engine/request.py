@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from toolwright.errors import DataError
+from toolwright.errors import DataError, ModelError
 
 FinishReason = Literal["stop", "length"]
 
@@ -64,6 +64,10 @@ class GenerationResult:
     logprobs: tuple[float, ...]
     finish_reason: FinishReason
     text: str
+
+
+class GenerationError(ModelError):
+    """The model failed on a request."""
 
 
 @dataclass(frozen=True)

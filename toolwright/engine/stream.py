@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Self
 
 from toolwright.engine.core import Engine
-from toolwright.engine.request import Event, GenerationRequest, GenerationResult
-from toolwright.errors import ModelError
+from toolwright.engine.request import Event, GenerationError, GenerationRequest, GenerationResult
 
 
 class AsyncEngine:
@@ -39,19 +38,20 @@ class AsyncEngine:
 
         Raises:
             DataError: the prompt is too long.
-            ModelError: the model failed on it.
+            GenerationError: the model failed on it.
         """
+        result = None
         async for event in self.stream(request):
-            if event.result is not None:
-                return event.result
-        raise ModelError("the engine stopped before the reply was finished")
+            result = event.result
+        assert result is not None, "a stream without an error ends with a result"
+        return result
 
     async def stream(self, request: GenerationRequest) -> AsyncIterator[Event]:
         """The events of one request as they come; leaving the loop early frees its slot.
 
         Raises:
             DataError: the prompt is too long.
-            ModelError: the model failed on it.
+            GenerationError: the model failed on it.
         """
         ticket = self.engine.submit(request)
         queue = self._queues[ticket] = asyncio.Queue()
@@ -62,7 +62,7 @@ class AsyncEngine:
                 event = await queue.get()
                 done = event.last
                 if event.error is not None:
-                    raise ModelError(event.error)
+                    raise GenerationError(event.error)
                 yield event
         finally:
             del self._queues[ticket]
