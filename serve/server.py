@@ -5,13 +5,14 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from serve.smoke import report, smoke_request, smoke_test
 from serve.target import Target
 from toolwright.config import RunConfig
 from toolwright.errors import ConfigError
 
-GRACE_S = 5
+GRACE_S = 3.0
 """How long replies under way may take when the server is told to stop."""
 LONGEST = 8192
 """Prompt and reply together where nobody says, in tokens: the cache of a CPU is not for the 128k of a model card."""
@@ -77,7 +78,7 @@ async def _serve(config: RunConfig, target: Target, listener: socket.socket, url
     )
     app = build_app(engine, target.name, target.api_key)
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S, lifespan="on", access_log=False)
+        uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30, lifespan="on", access_log=False)
     )
     # uvicorn stops on these signals, and then raises them again for whoever was there before: nobody.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -91,8 +92,17 @@ async def _serve(config: RunConfig, target: Target, listener: socket.socket, url
         code = await _prove(config, target, url, serving)
     if config.serve.check:
         server.should_exit = True
-    await serving
+    await _finish(server, serving, app)
     return code
+
+
+async def _finish(server: Any, serving: asyncio.Task[None], app: Any) -> None:
+    """Wait for the end; replies under way get a little time, then their clients are told that there is no more."""
+    while not server.should_exit and not serving.done():
+        await asyncio.sleep(0.1)
+    await asyncio.wait({serving}, timeout=GRACE_S)
+    app.state.serving.batch.end_all("the server was stopped")
+    await serving
 
 
 def announce(config: RunConfig, target: Target, url: str) -> None:

@@ -25,13 +25,18 @@ class AsyncEngine:
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        for ticket in list(self._queues):
-            self.engine.cancel(ticket)
+        self.end_all("the engine was stopped")
         assert self._pump is not None
         self._pump.cancel()
         await asyncio.gather(self._pump, return_exceptions=True)
         if self.engine.busy:
             await asyncio.to_thread(self.engine.step)
+
+    def end_all(self, reason: str) -> None:
+        """End every request that is under way with a GenerationError."""
+        for ticket, queue in self._queues.items():
+            self.engine.cancel(ticket)
+            queue.put_nowait(Event(ticket, -1, 0.0, error=reason))
 
     async def sample(self, request: GenerationRequest) -> GenerationResult:
         """Run one request to its end.
