@@ -3,6 +3,7 @@
 Reads the training and development conversations; writes nothing.
 """
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from toolwright.artifacts import read_records, require
 from toolwright.config import LoraSection, RunConfig, SftConfig
 from toolwright.errors import ConfigError, DataError
 from toolwright.model import choose_dtype, load_model, model_source
-from toolwright.records import Conversation
+from toolwright.records import Conversation, Mode
 from toolwright.stage import run_dir
 from toolwright.training import build_arguments
 
@@ -95,8 +96,10 @@ def load_data(config: RunConfig, tokenizer: Any) -> Data:
     policy = TrainPolicy(settings.train_on, settings.call_weight, 1.0, settings.markers)
     refused: list[Refusal] = []
 
-    def load(path: Path, limit: int | None) -> list[Encoded]:
-        found: list[Conversation] = read_records(path, Conversation.from_row)[:limit]
+    def load(path: Path, *, thin: bool = False) -> list[Encoded]:
+        found: list[Conversation] = read_records(path, Conversation.from_row)
+        if thin:
+            found = keep_shares(found, settings.keep, config.seed)[: settings.max_conversations]
         bad: list[Refusal] = []
         rows = encode_many(found, tokenizer, train=policy, max_tokens=settings.max_tokens, refused=bad)
         if bad and settings.on_error == "stop":
@@ -107,10 +110,20 @@ def load_data(config: RunConfig, tokenizer: Any) -> Data:
         refused.extend(bad)
         return rows
 
-    train = load(train_file, settings.max_conversations)
+    train = load(train_file, thin=True)
     if not train:
         raise DataError(f"{train_file}: no conversation to train on ({len(refused)} refused)")
-    return Data(train, load(dev_file, None) if dev_file else [], refused)
+    return Data(train, load(dev_file) if dev_file else [], refused)
+
+
+def keep_shares(conversations: Sequence[Conversation], keep: Mapping[Mode, float], seed: int) -> list[Conversation]:
+    """The conversations in their order, without a seeded part of the kinds of which only a share is kept."""
+    dropped: set[int] = set()
+    for mode, share in keep.items():
+        places = [index for index, conversation in enumerate(conversations) if conversation.mode == mode]
+        draw = random.Random(f"sft-keep-{seed}-{mode}")
+        dropped.update(draw.sample(places, len(places) - round(share * len(places))))
+    return [conversation for index, conversation in enumerate(conversations) if index not in dropped]
 
 
 def lora_model(config: RunConfig, process: int = 0) -> Any:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sft.assemble import batch_shape, lora_config, lora_model, training_arguments
+from sft.assemble import batch_shape, keep_shares, lora_config, lora_model, training_arguments
 from sft.batches import LengthGrouped, collate
 from sft.encode import Encoded, encode_many
 from sft.train import main
@@ -22,6 +22,7 @@ from toolwright.config import LoraSection, RunConfig
 from toolwright.config_file import load_config
 from toolwright.errors import ConfigError
 from toolwright.model import load_model
+from toolwright.records import Conversation
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TOOL = {"name": "get_weather", "description": "Weather.", "parameters": {"type": "object"}}
@@ -329,3 +330,16 @@ def test_launchers_start_the_file_itself_and_two_processes_give_the_same_loss(
     assert launched.counts["processes"] == (2 if launcher == "torchrun" else 1)
     for name in ("loss_first", "loss_last", "dev_loss"):
         assert launched.counts[name] == pytest.approx(alone.counts[name], abs=2e-4)
+
+
+def test_a_share_of_a_kind_is_kept_in_order_and_by_seed() -> None:
+    asks = [Conversation(id=f"a{n}", messages=(), mode="missing_parameter") for n in range(20)]
+    calls = [Conversation(id=f"c{n}", messages=(), mode="single") for n in range(5)]
+    kept = keep_shares([*asks, *calls], {"missing_parameter": 0.25}, seed=1)
+    ids = [conversation.id for conversation in kept]
+    assert ids[-5:] == [f"c{n}" for n in range(5)]
+    assert len(ids) == 10
+    assert ids[:5] == sorted(ids[:5], key=lambda name: int(name[1:]))
+    assert ids != [
+        conversation.id for conversation in keep_shares([*asks, *calls], {"missing_parameter": 0.25}, seed=2)
+    ]

@@ -103,6 +103,9 @@ class SftConfig(Section):
         8192, description="longest conversation (tokens); longer ones lose whole turns, counted"
     )
     max_conversations: Positive | None = Field(None, description="use at most this many training conversations")
+    keep: dict[Mode, Fraction] = Field(
+        default_factory=dict, description="share of the conversations of a kind that SFT sees; kinds not named: all"
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="type of the base's weights while training; auto: bfloat16 where the machine computes in it"
     )
