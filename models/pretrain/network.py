@@ -4,11 +4,23 @@ Writes an HF directory beside the wanted one and then moves its files there, so 
 """
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 import torch
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+TINY = Path(__file__).resolve().parents[1] / "tiny"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+def ensure_tokenizer(directory: Path) -> None:
+    """Copy the shipped tokenizer and chat template to `directory` where it has none."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if not (directory / "tokenizer.json").exists():
+        for name in TOKENIZER_FILES:
+            shutil.copy(TINY / name, directory / name)
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:

@@ -1,7 +1,8 @@
 """Train the tiny model's tokenizer and write it, with the chat template, into a model directory.
 
-Reads the corpus generator; writes `tokenizer.json` and `tokenizer_config.json` beside `chat_template.jinja`.
-Run: `python models/pretrain/tokenizer.py [models/tiny]`
+Reads the corpus generator and `models/tiny/chat_template.jinja`; writes `tokenizer.json`, `tokenizer_config.json` and
+the template. Run: `python models/pretrain/tokenizer.py [directory]`. Weights belong to the tokenizer that they were trained
+with: a new tokenizer needs a new run, so the directory may not hold weights yet.
 
 Byte-level BPE. What is copied must be the same tokens wherever it stands, so a space is a token of its own before
 content words (`Berlin` after a space and `Berlin` after a quote are one token), and digits stand alone. Frequent small
@@ -20,6 +21,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from models.pretrain.corpus import Difficulty, draw_conversation
+from models.pretrain.network import TINY
 from models.pretrain.render import render
 
 VOCABULARY = 3072
@@ -104,8 +106,13 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path, template: str) -> None
 
 def main(argv: list[str]) -> None:
     """Train and write the tokenizer of the model directory that is named first."""
-    directory = Path(argv[0] if argv else "models/tiny")
-    template = (directory / "chat_template.jinja").read_text(encoding="utf-8")
+    directory = Path(argv[0] if argv else "runs/pretrain/model")
+    if (directory / "model.safetensors").exists():
+        raise SystemExit(
+            f"{directory} holds weights for its present tokenizer; name another directory or delete them first"
+        )
+    template = (TINY / "chat_template.jinja").read_text(encoding="utf-8")
+    directory.mkdir(parents=True, exist_ok=True)
     save_tokenizer(train_tokenizer(), directory, template)
     print(f"{directory}: {VOCABULARY} tokens")
 

@@ -1,9 +1,10 @@
 """Pretrain the tiny base model on random tools, or evaluate it.
 
-Reads the tokenizer and the chat template in the output directory and draws its data on the fly; writes the exported
-model there, and `pretrain_metrics.jsonl`; keeps a checkpoint in a work directory: `--resume` continues a killed run.
+Reads the tokenizer in the output directory (the shipped one where it has none) and draws its data on the fly; writes the
+exported model there, and `pretrain_metrics.jsonl`; keeps a checkpoint in a work directory: `--resume` continues a
+killed run.
 
-Run: `python models/pretrain/train.py --tokens 24000000` and `python models/pretrain/train.py --evaluate models/tiny`
+Run: `python models/pretrain/train.py` and `python models/pretrain/train.py --evaluate models/tiny`
 """
 
 import argparse
@@ -27,7 +28,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from models.pretrain.batches import IGNORED, Batch, draw_batches
 from models.pretrain.corpus import Difficulty
-from models.pretrain.network import build_model, export_model, load_tokenizer
+from models.pretrain.network import build_model, ensure_tokenizer, export_model, load_tokenizer
 from models.pretrain.scoring import evaluate
 
 WARMUP = 0.01
@@ -151,6 +152,12 @@ def batches_from(progress: Progress, args: argparse.Namespace, tokenizer: PreTra
         yield from draw_batches(rng, difficulty, tokenizer, args.batch_tokens)
 
 
+def keep_metrics(path: Path, last_step: int) -> None:
+    """Drop the lines after `last_step`: the resumed run writes them anew."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if json.loads(line)["step"] <= last_step), encoding="utf-8")
+
+
 def log_metrics(path: Path, progress: Progress, factor: float) -> None:
     """Append a line of means since the last one, and print it."""
     sums = progress.sums
@@ -172,6 +179,7 @@ def log_metrics(path: Path, progress: Progress, factor: float) -> None:
 def pretrain(args: argparse.Namespace) -> None:
     """Train until the budget is spent, exporting and checkpointing every few minutes."""
     output, checkpoint, metrics = args.output, args.work / "checkpoint.pt", args.output / "pretrain_metrics.jsonl"
+    ensure_tokenizer(output)
     tokenizer = load_tokenizer(output)
     model = build_model(tokenizer, args.seed)
     optimizers, progress = build_optimizers(model, args), Progress()
@@ -182,6 +190,7 @@ def pretrain(args: argparse.Namespace) -> None:
         ema, progress = state["ema"], Progress(**state["progress"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        keep_metrics(metrics, progress.step)
     else:
         metrics.unlink(missing_ok=True)
         export_model(ema, model, output)
@@ -218,9 +227,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--tasks", type=int, default=200, help="tasks for each number of tools (default 200)")
     parser.add_argument("--show", type=int, default=0, help="wrong answers to print for each number of tools")
-    parser.add_argument("--output", type=Path, default=Path("models/tiny"), help="model directory with the tokenizer")
+    parser.add_argument("--output", type=Path, default=Path("runs/pretrain/model"), help="model directory to write")
     parser.add_argument("--work", type=Path, default=Path("runs/pretrain"), help="directory of the checkpoint")
-    parser.add_argument("--tokens", type=float, default=24e6, help="budget in tokens (default 24 million)")
+    parser.add_argument("--tokens", type=float, default=17.5e6, help="budget in tokens (default 17.5 million)")
     parser.add_argument("--minutes", type=float, default=1e9, help="budget in minutes, where it ends first")
     parser.add_argument("--curriculum-tokens", type=float, default=3e6, help="tokens until full difficulty")
     parser.add_argument("--prompt-weight", type=float, default=0.2, help="loss weight of other text in the curriculum")
