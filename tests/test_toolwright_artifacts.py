@@ -151,7 +151,10 @@ def test_the_fingerprint_of_a_directory_sees_names_and_contents(tmp_path: Path) 
     (tmp_path / "d" / "a").rename(tmp_path / "d" / "b")
     renamed = fingerprint(tmp_path / "d")
     (tmp_path / "d" / "b").write_text("2")
-    assert len({before, renamed, fingerprint(tmp_path / "d")}) == 3
+    changed = fingerprint(tmp_path / "d")
+    (tmp_path / "d" / "README.md").write_text("a card")
+    assert len({before, renamed, changed}) == 3
+    assert fingerprint(tmp_path / "d") == changed
 
 
 def test_conversations_survive_the_way_to_disk_and_back(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from toolwright.records import shorten
 
 T = TypeVar("T")
 FULL_HASH_BYTES = 64 * 2**20
+NOTES = ("README.md", "_metrics.jsonl")  # a model card that is mended does not make a new model
 
 
 class Manifest(BaseModel):
@@ -71,13 +72,13 @@ def require(artifact: Path, *, made_by: str) -> Manifest:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of all files in a directory.
+    """SHA-256 of a file, or of the names and contents of the files in a directory, notes about it (NOTES) left out.
 
     Of a file above 64 MiB only size, head and tail are read, so that a 60 GB model does not cost minutes.
     """
     digest = hashlib.sha256()
     if path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        for file in sorted(p for p in path.rglob("*") if p.is_file() and not p.name.endswith(NOTES)):
             digest.update(f"{file.relative_to(path).as_posix()}\0{fingerprint(file)}\n".encode())
         return digest.hexdigest()
     size = path.stat().st_size
