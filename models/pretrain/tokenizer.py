@@ -1,8 +1,8 @@
 """Train the tiny model's tokenizer and write it, with the chat template, into a model directory.
 
 Reads the corpus generator and `models/tiny/chat_template.jinja`; writes `tokenizer.json`, `tokenizer_config.json` and
-the template. Run: `python models/pretrain/tokenizer.py [directory]`. Weights belong to the tokenizer that they were trained
-with: a new tokenizer needs a new run, so the directory may not hold weights yet.
+the template. Run: `python models/pretrain/tokenizer.py [directory]`. Weights belong to the tokenizer that they were
+trained with: a new tokenizer needs a new run, so the directory may not hold weights yet.
 
 Byte-level BPE. What is copied must be the same tokens wherever it stands, so a space is a token of its own before
 content words (`Berlin` after a space and `Berlin` after a quote are one token), and digits stand alone. Frequent small

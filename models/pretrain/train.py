@@ -1,7 +1,7 @@
 """Pretrain the tiny base model on random tools, or evaluate it.
 
-Reads the tokenizer in the output directory (the shipped one where it has none) and draws its data on the fly; writes the
-exported model there, and `pretrain_metrics.jsonl`; keeps a checkpoint in a work directory: `--resume` continues a
+Reads the tokenizer in the output directory (the shipped one where it has none) and draws its data on the fly; writes
+the exported model there, and `pretrain_metrics.jsonl`; keeps a checkpoint in a work directory: `--resume` continues a
 killed run.
 
 Run: `python models/pretrain/train.py` and `python models/pretrain/train.py --evaluate models/tiny`
