@@ -13,6 +13,8 @@ from toolwright.config_file import describe_fields, load_config
 from toolwright.errors import ConfigError, ToolwrightError
 
 USER_ERROR = 2
+_DISK_FULL = "No space left on device"
+_FREE_SPACE = "free space or choose another runs_dir, then run again"
 
 
 class Flag(NamedTuple):
@@ -74,7 +76,11 @@ def run_command(body: Callable[[], int | None]) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror}; free space or choose another runs_dir, then run again", file=sys.stderr)
+        print(f"error: {where}{error.strerror}; {_FREE_SPACE}", file=sys.stderr)
+    except Exception as error:  # safetensors and tokenizers wrap the system's error in their own
+        if _DISK_FULL not in str(error):
+            raise
+        print(f"error: {_DISK_FULL}; {_FREE_SPACE}", file=sys.stderr)
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)
         return 130
