@@ -15,6 +15,7 @@ from peft import LoraConfig, get_peft_model
 from trl import GRPOConfig
 
 from rl.player import Player
+from rl.rollout import Rollout
 from rl.trainer import SharedPrefixTrainer
 from toolwright.config import RunConfig
 from toolwright.dialect import dialect_for
@@ -52,13 +53,16 @@ def build_trainer(
     batch = config.rl.prompts_per_step * config.rl.group_size
     engine = Engine(model, tokenizer, max_batch=min(batch, 64))
 
+    def mask_of(rollout: Rollout) -> list[int]:
+        return rollout.sampled if config.rl.train_answers else rollout.rewarded
+
     def rollout_func(task_ids: list[str], trainer: Any) -> dict[str, Any]:
         scored = player.play(task_ids, engine, trainer.state.global_step)
         return {
             "prompt_ids": [rollout.prompt_ids for rollout, _ in scored],
             "completion_ids": [rollout.completion_ids for rollout, _ in scored],
             "logprobs": [rollout.logprobs for rollout, _ in scored],
-            "env_mask": [rollout.sampled for rollout, _ in scored],
+            "env_mask": [mask_of(rollout) for rollout, _ in scored],
             "score": [score for _, score in scored],
         }
 

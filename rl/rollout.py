@@ -38,6 +38,7 @@ class Rollout:
         prompt_ids: ids of the task's prompt, shape (P,).
         completion_ids: everything after it, sampled or from tools, shape (T,).
         sampled: 1 where the model sampled the token, 0 where a tool result or a header came from outside, shape (T,).
+        last_turn: where the tokens of the last assistant turn begin in ``completion_ids``.
         logprobs: log-probability of each sampled token when it was sampled, 0 elsewhere, shape (T,).
     """
 
@@ -47,7 +48,20 @@ class Rollout:
     completion_ids: list[int]
     sampled: list[int]
     logprobs: list[float]
+    last_turn: int
     state: str | None
+
+    @property
+    def rewarded(self) -> list[int]:
+        """``sampled`` without the words of an answer that follows calls, shape (T,).
+
+        A rule-based reward does not read them, so their gradient would be noise. The first token (to answer, not to
+        call) and the last one (to end) stay.
+        """
+        if not self.episode.calls or self.episode.stopped != "answer":
+            return self.sampled
+        first, last = self.last_turn, len(self.sampled) - 1
+        return [own if index in (first, last) or index < first else 0 for index, own in enumerate(self.sampled)]
 
 
 @dataclass
@@ -63,6 +77,7 @@ class TokenChat:
     completion_ids: list[int] = field(default_factory=list)
     sampled: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    last_turn: int = 0
     _seen: int = 0
     _turn: int = 0
 
@@ -84,6 +99,7 @@ class TokenChat:
         )
         result = await self.sample(request)
         self._turn += 1
+        self.last_turn = len(self.completion_ids)
         self._extend(list(result.ids), 1, list(result.logprobs))
         return self._reply(result)
 
@@ -150,4 +166,13 @@ async def roll_out(
             call_timeout_s=limits.call_timeout_s,
         )
         state = await world.state()
-    return Rollout(task, episode, chat.prompt_ids, chat.completion_ids, chat.sampled, chat.logprobs, state)
+    return Rollout(
+        task=task,
+        episode=episode,
+        prompt_ids=chat.prompt_ids,
+        completion_ids=chat.completion_ids,
+        sampled=chat.sampled,
+        logprobs=chat.logprobs,
+        last_turn=chat.last_turn,
+        state=state,
+    )

@@ -84,6 +84,19 @@ def test_every_token_of_a_rollout_is_known_and_marked(tokenizer: Any) -> None:
     assert rollout.state == "same"
 
 
+def test_the_words_of_an_answer_after_calls_are_not_trained(tokenizer: Any) -> None:
+    rollout = played(tokenizer, CALL, "It costs 31.5.")
+    kept = [token for token, own in zip(rollout.completion_ids, rollout.rewarded, strict=True) if own]
+    first = tokenizer("It", add_special_tokens=False)["input_ids"][0]
+    assert tokenizer.decode(kept) == f"{CALL}<|im_end|>{tokenizer.decode([first])}<|im_end|>"
+
+
+@pytest.mark.parametrize("texts", [("I have no tool for that.",), ('<tool_call>\n{"name": \n</tool_call>', "Sorry.")])
+def test_an_answer_without_calls_is_trained_whole(tokenizer: Any, texts: tuple[str, ...]) -> None:
+    rollout = played(tokenizer, *texts)
+    assert rollout.rewarded == rollout.sampled
+
+
 def test_what_was_sampled_is_never_rendered_again(tokenizer: Any) -> None:
     """The call has two spaces, which the template would not write: they stay as sampled."""
     rollout = played(tokenizer, CALL, "Done.")

@@ -140,6 +140,7 @@ class RlConfig(Section):
     max_tokens: Positive = Field(512, description="longest assistant turn (tokens)")
     max_completion_tokens: Positive = Field(1024, description="longest rollout after the prompt, tool results included")
     max_turns: Positive = Field(6, description="most assistant turns in a rollout (turns)")
+    train_answers: bool = Field(False, description="also train the words of answers after calls, which earn nothing")
     modes: dict[Mode, float] | None = Field(
         None, description="share of each kind of task (weights); none: as they come"
     )
