@@ -16,7 +16,7 @@ def open_tools(config: RunConfig) -> AbstractAsyncContextManager[Worlds]:
         ToolServerError: a server does not start.
     """
     path = Path(config.tools.mcp_config) if config.tools.mcp_config else None
-    return open_world(path, transport=config.tools.transport)
+    return open_world(path, transport=config.data_gen.transport or config.tools.transport)
 
 
 def tools_hash(world: Worlds) -> str:

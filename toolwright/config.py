@@ -65,6 +65,9 @@ class DataGenConfig(Section):
         [2, 4], description="least and most tools on offer (tools)"
     )
     max_turns: Positive = Field(6, description="most assistant turns in a conversation (turns)")
+    transport: Literal["inprocess", "stdio"] | None = Field(
+        None, description="how questions and conversations reach our own tools; none: as tools.transport"
+    )
     concurrency: Positive = Field(16, description="conversations played at once")
     heldout_share: Fraction = Field(0.3, description="share of plans kept for the evaluation")
     dev_share: Fraction = Field(0.05, description="share of plans kept for tuning")

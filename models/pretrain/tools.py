@@ -71,6 +71,8 @@ def draw_noun(rng: Random) -> str:
     if pick < 0.12:
         return pseudo_word(rng).lower()
     noun = rng.choice(words.DEMO_WORDS if pick < 0.35 else words.NOUNS)
+    if rng.random() < 0.15:
+        return f"{noun} {pseudo_word(rng).lower()}"
     if rng.random() < 0.5:
         other = rng.choice(rng.choice((words.ADJECTIVES, words.NOUNS, words.DEMO_WORDS)))
         return f"{other} {noun}" if other != noun else noun

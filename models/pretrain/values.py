@@ -4,12 +4,17 @@ A `Kind` is one sort of value (city, date, decimal, list of numbers …): its JS
 the call, its wording in the request, and phrases that introduce it without naming the parameter.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from random import Random
 from typing import Any
 
 from models.pretrain import words
+
+TOKENIZER = Path(__file__).resolve().parents[1] / "tiny/tokenizer.json"
 
 Value = tuple[str, Any]
 """What the user says, and what belongs in the call."""
@@ -29,8 +34,21 @@ class Kind:
     descriptions: tuple[str, ...]
 
 
+@cache
+def letter_tokens() -> tuple[str, ...]:
+    """Return the shipped tokenizer's tokens that are ASCII letters only, sorted."""
+    vocabulary = json.loads(TOKENIZER.read_text(encoding="utf-8"))["model"]["vocab"]
+    return tuple(sorted(token for token in vocabulary if token.isascii() and token.isalpha()))
+
+
 def pseudo_word(rng: Random) -> str:
-    """Return an invented word of two or three syllables, at times capitalised."""
+    """Return an invented word, at times capitalised: syllables, or one to three tokens of the vocabulary.
+
+    A token that never stands in an answer has an untrained row in the output embedding, so it can never be copied;
+    drawn from the whole vocabulary, every token is copied sometimes.
+    """
+    if rng.random() < 0.65:
+        return "".join(rng.choice(letter_tokens()) for _ in range(rng.choice((1, 2, 2, 3))))
     word = "".join(rng.choice(words.SYLLABLES) for _ in range(rng.choice((1, 2, 2, 3)))) + rng.choice(words.ENDINGS)
     return word.capitalize() if rng.random() < 0.4 else word
 
@@ -38,11 +56,11 @@ def pseudo_word(rng: Random) -> str:
 def any_word(rng: Random) -> str:
     """Return a noun, an adjective, a word of the demo or an invented word."""
     pick = rng.random()
-    if pick < 0.4:
+    if pick < 0.3:
         return rng.choice(words.NOUNS)
-    if pick < 0.55:
+    if pick < 0.4:
         return rng.choice(words.ADJECTIVES)
-    return rng.choice(words.DEMO_WORDS) if pick < 0.75 else pseudo_word(rng)
+    return rng.choice(words.DEMO_WORDS) if pick < 0.55 else pseudo_word(rng)
 
 
 def _same(draw: Callable[[Random], Any]) -> Callable[[Random], Value]:
