@@ -1,5 +1,6 @@
 import asyncio
 import json
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -164,7 +165,7 @@ def run(tmp_path: Path, small_model_dir: Path) -> list[str]:
         write_rows(job.output, rows)
     sizes = ["rl.prompts_per_step=2", "rl.group_size=2", "rl.micro_batch_size=4", "rl.max_tokens=6", "rl.steps=2"]
     words = [f"model={small_model_dir}", f"runs_dir={tmp_path}", "name=r", "threads=1", "rl.start=base"]
-    return [*words, *sizes, "rl.dtype=float32", "rl.lr=1.0e-3"]
+    return [*words, *sizes, "rl.dtype=float32", "rl.lr=1.0e-3", "rl.modes=null"]
 
 
 def test_training_writes_an_adapter_metrics_and_rollouts(
@@ -186,6 +187,18 @@ def test_training_writes_an_adapter_metrics_and_rollouts(
     capsys.readouterr()
     assert main(run) == 0
     assert "is up to date" in capsys.readouterr().out
+
+
+def test_training_twice_gives_the_same_adapter_and_rollouts(tmp_path: Path, run: list[str]) -> None:
+    directory = tmp_path / "r" / "rl"
+    kept = []
+    for _ in range(2):
+        assert main(run) == 0
+        kept.append(
+            [(directory / name).read_bytes() for name in ("adapter/adapter_model.safetensors", "rollouts.jsonl")]
+        )
+        shutil.rmtree(directory)
+    assert kept[0] == kept[1]
 
 
 @pytest.mark.parametrize(
