@@ -84,7 +84,7 @@ def train(config: RunConfig, job: Job, start: Path | None) -> dict[str, Any]:
     from rl.grpo import build_trainer
     from rl.tasks import load_tasks, schedule
     from toolwright.model import load_tokenizer, quiet_libraries, seed_everything, set_threads
-    from toolwright.training import open_checkpoints
+    from toolwright.training import keep_lines, open_checkpoints
 
     quiet_libraries()
     set_threads(config.threads)
@@ -96,6 +96,8 @@ def train(config: RunConfig, job: Job, start: Path | None) -> dict[str, Any]:
     checkpoint = open_checkpoints(job.output.parent / "checkpoints", job.key)
     started = time.monotonic()
     trainer, player = build_trainer(config, job.output.parent, planned, tokenizer, start)
+    done = int(checkpoint.rsplit("-", 1)[1]) if checkpoint else 0
+    keep_lines(job.output.parent / "rollouts.jsonl", done - 1)  # rollouts carry the number of steps before them
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
     finally:

@@ -35,7 +35,14 @@ def finished_run(tmp_path: Path, base: Path, **lora: Any) -> list[str]:
     """A run whose SFT stage is finished; the words that point ``merge`` to it."""
     from toolwright.config_file import load_config
 
-    words = [f"model={base}", f"runs_dir={tmp_path}/runs", "name=t", "merge.adapter=sft", "threads=1"]
+    words = [
+        f"model={base}",
+        f"runs_dir={tmp_path}/runs",
+        "name=t",
+        "merge.adapter=sft",
+        "merge.dtype=base",
+        "threads=1",
+    ]
     job = Job.of(
         load_config(None, words), "sft", output="sft/adapter", command="c", settings={}, inputs={"model": base}
     )

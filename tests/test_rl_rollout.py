@@ -187,6 +187,8 @@ def test_training_writes_an_adapter_metrics_and_rollouts(
     capsys.readouterr()
     assert main(run) == 0
     assert "is up to date" in capsys.readouterr().out
+    assert main([*run, "seed=18"]) == 0
+    assert len((directory / "rollouts.jsonl").read_text().splitlines()) == 8
 
 
 def test_training_twice_gives_the_same_adapter_and_rollouts(tmp_path: Path, run: list[str]) -> None:

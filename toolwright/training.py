@@ -30,9 +30,7 @@ class MetricsWriter(TrainerCallback):  # type: ignore[misc]  # transformers is u
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Keep only the lines up to the step that training starts from."""
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        kept = [line for line in lines if _step(line) <= state.global_step]
-        write_text(self.path, "".join(line + "\n" for line in kept))
+        keep_lines(self.path, state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
         """Write the metrics of this step that have a name."""
@@ -40,6 +38,12 @@ class MetricsWriter(TrainerCallback):  # type: ignore[misc]  # transformers is u
         if row.keys() - {"epoch"}:
             with self.path.open("a") as stream:
                 stream.write(json.dumps({"step": state.global_step, **row}) + "\n")
+
+
+def keep_lines(path: Path, last_step: int) -> None:
+    """Keep the lines of a log up to ``last_step``; later ones, and one that a kill cut short, are written anew."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    write_text(path, "".join(line + "\n" for line in text.split("\n") if _step(line) <= last_step))
 
 
 def _step(line: str) -> float:
