@@ -229,7 +229,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--show", type=int, default=0, help="wrong answers to print for each number of tools")
     parser.add_argument("--output", type=Path, default=Path("runs/pretrain/model"), help="model directory to write")
     parser.add_argument("--work", type=Path, default=Path("runs/pretrain"), help="directory of the checkpoint")
-    parser.add_argument("--tokens", type=float, default=17.5e6, help="budget in tokens (default 17.5 million)")
+    parser.add_argument("--tokens", type=float, default=21.5e6, help="budget in tokens (default 21.5 million)")
     parser.add_argument("--minutes", type=float, default=1e9, help="budget in minutes, where it ends first")
     parser.add_argument("--curriculum-tokens", type=float, default=3e6, help="tokens until full difficulty")
     parser.add_argument("--prompt-weight", type=float, default=0.2, help="loss weight of other text in the curriculum")
