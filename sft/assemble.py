@@ -71,11 +71,11 @@ def data_files(config: RunConfig) -> tuple[Path, Path | None]:
         DataError: a file that the configuration names is not there.
     """
     for named in (config.sft.data, config.sft.dev_data):
-        if named is not None and not Path(named).is_file():
+        if named is not None and not Path(str(named)).is_file():
             raise DataError(f"{named}: no such file; name a JSONL file with conversations")
     made_by = "python -m data_gen.split"
     if config.sft.data is not None:
-        return Path(config.sft.data), Path(config.sft.dev_data) if config.sft.dev_data else None
+        return Path(str(config.sft.data)), Path(config.sft.dev_data) if config.sft.dev_data else None
     train, dev = run_dir(config) / "train.jsonl", run_dir(config) / "dev.jsonl"
     require(train, made_by=made_by)
     if config.sft.dev_data is not None:
@@ -93,7 +93,7 @@ def load_data(config: RunConfig, tokenizer: Any) -> Data:
     """
     settings = config.sft
     train_file, dev_file = data_files(config)
-    policy = TrainPolicy(settings.train_on, settings.call_weight, 1.0, settings.markers)
+    policy = TrainPolicy(turns=settings.train_on, call_weight=settings.call_weight, markers=settings.markers)
     refused: list[Refusal] = []
 
     def load(path: Path, *, thin: bool = False) -> list[Encoded]:

@@ -75,8 +75,8 @@ def collate(rows: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:
     weights = torch.zeros((len(rows), longest))
     for number, row in enumerate(rows):
         length = len(row.input_ids)
-        input_ids[number, :length] = torch.tensor(row.input_ids)
-        labels[number, :length] = torch.tensor(row.labels)
-        weights[number, :length] = torch.tensor(row.weights)
+        input_ids[number, :length] = torch.from_numpy(row.input_ids)
+        labels[number, :length] = torch.from_numpy(row.labels)
+        weights[number, :length] = torch.from_numpy(row.weights)
     lengths = torch.tensor([len(row.input_ids) for row in rows])
     return {"input_ids": input_ids, "labels": labels, "weights": weights, "lengths": lengths}

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sft.turns import EncodeError, Frame, Turn, escape_markers, find_turns, learn_frame, name_of, require_no_markers
 from toolwright.errors import DataError
 from toolwright.records import Conversation
@@ -24,14 +27,20 @@ _CHUNK = 256
 class TrainPolicy:
     """What is trained and how much.
 
-    ``turns``: every assistant turn, or only the last one. ``call_weight`` and ``text_weight`` multiply the loss of
-    turns with and without calls. ``markers``: what to do with special tokens in the words of a conversation:
-    ``refuse`` it, or ``escape`` them (``<|im_end|>`` becomes ``< |im_end|>``).
+    ``turns``: every assistant turn, or only the last one. ``history``: what to do where the template rewrites earlier
+    turns: ``split`` into the fewest rows that show each turn as it is served, train the ``stable`` turns only, or
+    train the whole render ``as_rendered``. ``thinking``: ``train`` reasoning, ``mask`` its words, or ``drop`` it.
+    ``call_weight`` and ``text_weight`` multiply the loss of turns with and without calls, ``reasoning_weight`` that
+    of reasoning within them. ``markers``: what to do with special tokens in the words of a conversation: ``refuse``
+    it, or ``escape`` them (``<|im_end|>`` becomes ``< |im_end|>``).
     """
 
     turns: Literal["all", "last_turn"] = "all"
+    history: Literal["split", "stable", "as_rendered"] = "split"
+    thinking: Literal["train", "mask", "drop"] = "train"
     call_weight: float = 1.0
     text_weight: float = 1.0
+    reasoning_weight: float = 1.0
     markers: Literal["refuse", "escape"] = "refuse"
 
 
@@ -44,24 +53,37 @@ class Span:
     end: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encoded:
-    """One training row; the three lists have one entry per token.
+    """One training row of T tokens.
 
-    ``labels`` equal ``input_ids`` inside ``spans`` and are -100 outside, not shifted. ``weights`` are 0 outside.
-    ``cut_turns`` counts the assistant turns that ``max_tokens`` cost.
+    Attributes:
+        input_ids: int32 (T,).
+        labels: int32 (T,), ``input_ids`` where trained and -100 elsewhere; not shifted.
+        weights: float32 (T,), what the loss of each token is multiplied with; 0 where not trained.
+        spans: the trained turns.
+        source: index of the conversation in the input; a template that rewrites history may need several rows of one.
+        cut_turns: assistant turns that ``max_tokens`` cost.
     """
 
-    input_ids: list[int]
-    labels: list[int]
-    weights: list[float]
+    input_ids: NDArray[np.int32]
+    labels: NDArray[np.int32]
+    weights: NDArray[np.float32]
     spans: tuple[Span, ...]
+    source: int = 0
     cut_turns: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Encoded):
+            return NotImplemented
+        return (self.spans, self.source, self.cut_turns) == (other.spans, other.source, other.cut_turns) and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in ("input_ids", "labels", "weights")
+        )
 
     @property
     def trained(self) -> int:
         """How many tokens carry a label."""
-        return sum(span.end - span.start for span in self.spans)
+        return int(np.count_nonzero(self.labels != IGNORE))
 
 
 @dataclass(frozen=True)
@@ -186,13 +208,14 @@ def _label(found: _Found, encoding: Any, max_tokens: int | None) -> Encoded:
                 f"max_tokens = {max_tokens}; raise max_tokens or drop the conversation"
             )
         ids = ids[: kept[-1].end]
-    labels, scale = [IGNORE] * len(ids), [0.0] * len(ids)
+    input_ids = np.array(ids, np.int32)
+    labels, scale = np.full(len(ids), IGNORE, np.int32), np.zeros(len(ids), np.float32)
     for span, weight in zip(kept, found.weights):
-        labels[span.start : span.end] = ids[span.start : span.end]
-        scale[span.start : span.end] = [weight] * (span.end - span.start)
+        labels[span.start : span.end] = input_ids[span.start : span.end]
+        scale[span.start : span.end] = weight
     if kept[0].start == 0:
         raise EncodeError("the first trained turn begins at the first token; something must come before it")
-    return Encoded(ids, labels, scale, tuple(kept), len(spans) - len(kept))
+    return Encoded(input_ids, labels, scale, tuple(kept), found.index, len(spans) - len(kept))
 
 
 def _boundary(at: int, starts: Sequence[int], offsets: Sequence[tuple[int, int]], text: str) -> int:

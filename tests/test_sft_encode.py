@@ -1,4 +1,3 @@
-import json
 from typing import Any
 
 import pytest
@@ -119,7 +118,7 @@ def test_ids_are_those_of_the_whole_render(tokenizer: Any) -> None:
     item = conversation(user("w?"), answer(None, ("get_weather", {"city": "Oslo"})), result("sun"), answer("Sunny."))
     record = Conversation.from_row(item)
     text = render_prompt(tokenizer, record.messages, record.tools, add_generation_prompt=False)
-    assert encode(item, tokenizer).input_ids == tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert encode(item, tokenizer).input_ids.tolist() == tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def test_a_record_and_its_openai_form_encode_alike(tokenizer: Any) -> None:
@@ -145,7 +144,7 @@ def test_whole_turns_are_cut_from_the_end_and_counted(tokenizer: Any) -> None:
     for limit in range(first_end, len(whole.input_ids) + 2):
         row = encode(item, tokenizer, max_tokens=limit)
         assert len(row.input_ids) <= limit
-        assert row.input_ids == whole.input_ids[: len(row.input_ids)]
+        assert row.input_ids.tolist() == whole.input_ids[: len(row.input_ids)].tolist()
         fits = limit >= whole.spans[1].end
         assert trained_texts(row, tokenizer) == trained_texts(whole, tokenizer)[: 2 if fits else 1]
         assert row.cut_turns == (0 if fits else 1)
@@ -290,7 +289,7 @@ def test_trained_text_is_what_would_be_generated_turn_by_turn(tokenizer: Any, it
             prompts.append(tokenizer(prompt, add_special_tokens=False)["input_ids"])
     assert [tokenizer.decode(row.input_ids[span.start : span.end]) for span in row.spans] == generated
     # the tokens before each trained turn are those that a server would be given
-    assert [row.input_ids[: span.start] for span in row.spans] == prompts
+    assert [row.input_ids[: span.start].tolist() for span in row.spans] == prompts
     labelled = {i for span in row.spans for i in range(span.start, span.end)}
     assert all((label != IGNORE) == (i in labelled) for i, label in enumerate(row.labels))
-    assert json.loads(json.dumps(row.weights)) == [1.0 if i in labelled else 0.0 for i in range(len(row.labels))]
+    assert row.weights.tolist() == [1.0 if i in labelled else 0.0 for i in range(len(row.labels))]

@@ -85,23 +85,59 @@ class LoraSection(BaseModel):
     target_modules: str | list[str] = Field("all-linear", description="layers that get an adapter")
 
 
+class DataSource(Section):
+    """One dataset among several."""
+
+    path: str = Field(description="conversations (JSONL)")
+    weight: float = Field(1.0, gt=0, description="passes over it in one epoch: 2 takes each row twice, 0.5 takes half")
+
+
 class SftConfig(Section):
     """Supervised fine-tuning."""
 
-    data: str | None = Field(None, description="training conversations (JSONL); none: train.jsonl of the run")
-    dev_data: str | None = Field(None, description="conversations for the loss at the end; none: dev.jsonl of the run")
+    data: str | list[DataSource] | None = Field(
+        None, description="training conversations (JSONL), or several as {path, weight}; none: train.jsonl of the run"
+    )
+    dev_data: str | None = Field(None, description="conversations for the dev loss; none: dev.jsonl of the run")
+    dev_share: Fraction = Field(0.0, description="share of the training conversations kept for the dev loss instead")
     train_on: Literal["all", "last_turn"] = Field("all", description="assistant turns that are trained")
-    call_weight: float = Field(1.0, ge=0, description="weight of the loss on turns that call tools; others have 1")
+    history: Literal["split", "stable", "as_rendered"] = Field(
+        "split",
+        description="templates that rewrite history: several rows, so that each turn is trained as served; only the "
+        "turns that no rewriting touches; or the whole render as it is",
+    )
+    thinking: Literal["train", "mask", "drop"] = Field(
+        "train", description="reasoning of assistants: trained, read but not trained, or taken out"
+    )
+    call_weight: float = Field(1.0, ge=0, description="weight of the loss on turns that call tools")
+    text_weight: float = Field(1.0, ge=0, description="weight of the loss on turns that only talk")
+    reasoning_weight: float = Field(1.0, ge=0, description="weight of the loss on reasoning, times that of its turn")
+    template_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="keywords for the chat template, such as enable_thinking; serve with the same"
+    )
     markers: Literal["refuse", "escape"] = Field(
         "refuse", description="special tokens in the words of a conversation: refuse it, or break them up by a space"
+    )
+    verify: Literal["sample", "full"] = Field(
+        "sample", description="rows whose every turn is rendered again as a server would: a sample, or all"
     )
     on_error: Literal["stop", "skip"] = Field(
         "stop", description="a conversation that cannot be trained on: stop, or leave it out and count it"
     )
+    encode_processes: Positive = Field(1, description="processes that encode")
+    method: Literal["lora", "full"] = Field("lora", description="train an adapter, or every weight of the base")
     epochs: float = Field(3.0, gt=0, description="passes over the training conversations")
     lr: float = Field(1.0e-4, gt=0, description="peak learning rate")
-    batch_size: Positive = Field(16, description="conversations in one optimizer step, over all devices")
-    micro_batch_size: Positive = Field(16, description="conversations in one forward pass on one device")
+    packing: Literal["none", "documents", "shared_prefix"] = Field(
+        "none",
+        description="put several conversations into one row, none of which sees another; shared_prefix also computes "
+        "what they begin with in common (system, tools) once",
+    )
+    pack_tokens: Positive | None = Field(None, description="length of a packed row (tokens); none: max_tokens")
+    batch_size: Positive = Field(
+        16, description="rows in one optimizer step, over all devices: conversations, or packed rows"
+    )
+    micro_batch_size: Positive = Field(16, description="rows in one forward pass on one device")
     max_tokens: Positive = Field(
         8192, description="longest conversation (tokens); longer ones lose whole turns, counted"
     )
@@ -115,11 +151,19 @@ class SftConfig(Section):
     attention: str | None = Field(
         None, description="attention of transformers: sdpa, eager, flash_attention_2, …; none: what it takes itself"
     )
+    liger: bool = Field(False, description="Liger's fused kernels (CUDA; needs: pip install liger-kernel)")
     quantize_4bit: bool = Field(False, description="QLoRA: load the base in NF4 by bitsandbytes (extra: qlora)")
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
     warmup_share: Fraction = Field(0.05, description="share of the steps with a rising learning rate")
     save_steps: Positive = Field(50, description="steps between checkpoints")
     logging_steps: Positive = Field(10, description="steps between lines of metrics.jsonl")
+    eval_steps: Positive | None = Field(None, description="steps between dev losses; none: only at the end")
+    early_stopping: Positive | None = Field(
+        None, description="stop after this many dev losses without a better one, and keep the best; needs eval_steps"
+    )
+    trackers: list[Literal["wandb", "tensorboard", "trackio"]] = Field(
+        default_factory=list, description="trackers beside metrics.jsonl"
+    )
     lora: LoraSection = LoraSection()
     trainer: dict[str, Any] = Field(
         default_factory=dict, description="further fields of transformers.TrainingArguments"
