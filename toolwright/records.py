@@ -215,9 +215,11 @@ class Conversation(Record):
     mode: Mode | None = None
     plan: Plan | None = None
     group: str | None = None
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     def to_row(self) -> dict[str, Any]:
         """A JSONL row as HF and TRL read it; tools and plan are JSON strings."""
+        kwargs = {"chat_template_kwargs": self.chat_template_kwargs} if self.chat_template_kwargs else {}
         return {
             "id": self.id,
             "mode": self.mode,
@@ -226,6 +228,7 @@ class Conversation(Record):
             "messages": [message.to_openai() for message in self.messages],
             "tools": json.dumps([tool.to_openai() for tool in self.tools], ensure_ascii=False),
             "plan": self.plan.model_dump_json() if self.plan else None,
+            **kwargs,
         }
 
     @classmethod
@@ -253,6 +256,7 @@ class Conversation(Record):
             mode=row.get("mode"),
             plan=Plan.model_validate_json(plan) if plan else None,
             group=row.get("group"),
+            chat_template_kwargs=row.get("chat_template_kwargs") or {},
         )
 
 
