@@ -18,33 +18,18 @@ from data_gen.journal import Journal
 from data_gen.questions import COMMAND as QUESTIONS_COMMAND
 from data_gen.questions import TOOL_FLAG
 from data_gen.tools import open_tools, tools_hash
-from mcpserver.world import ToolWorld, Worlds
+from mcpserver.world import Worlds
 from toolwright.artifacts import hash_of, read_records, require, write_rows
 from toolwright.chat import Chat
 from toolwright.command import parse_command, run_command
 from toolwright.config import RunConfig
 from toolwright.episode import play
-from toolwright.errors import ArtifactError, DataError, ToolServerError
-from toolwright.records import Conversation, Message, Question, ToolCall, ToolResult, ToolSpec
+from toolwright.errors import ArtifactError, DataError
+from toolwright.records import Conversation, Message, Question, ToolSpec
 from toolwright.stage import Job, run_dir
 
 COMMAND = "python -m data_gen.conversations"
 Entry = dict[str, Any]
-
-
-class _Watched:
-    """A world that remembers that its server is gone: to the episode that is one failed call among others."""
-
-    def __init__(self, world: ToolWorld) -> None:
-        self._world = world
-        self.lost: ToolServerError | None = None
-
-    async def call(self, call: ToolCall) -> ToolResult:
-        try:
-            return await self._world.call(call)
-        except ToolServerError as error:
-            self.lost = error
-            raise
 
 
 async def play_question(
@@ -61,18 +46,15 @@ async def play_question(
     """
     tools = tuple(specs[name] for name in question.tools)
     async with world.environment(question.seed) as environment:
-        watched = _Watched(environment)
         episode = await play(
             chat,
-            watched,
+            environment,
             [Message(role="user", content=question.text)],
             tools,
             max_turns=config.data_gen.max_turns,
             call_timeout_s=config.tools.call_timeout_s,
             seed=question.seed,
         )
-        if watched.lost is not None:
-            raise watched.lost
         played = Played(question, episode, await environment.state(), tools)
     conversation = Conversation(
         id=question.id,

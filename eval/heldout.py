@@ -17,7 +17,7 @@ from toolwright.artifacts import read_records
 from toolwright.chat import Chat
 from toolwright.config import EvalConfig
 from toolwright.episode import Episode, play
-from toolwright.errors import DataError, EndpointError, ToolServerError
+from toolwright.errors import DataError, EndpointError
 from toolwright.records import Conversation, ToolCall, ToolResult
 from toolwright.task import Task, task_of
 
@@ -136,21 +136,6 @@ def _check_failures(failures: Sequence[str], n_all: int) -> None:
         )
 
 
-class _Watched:
-    """A world that remembers that its server is gone, which to the model is only one more failed call."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.gone: ToolServerError | None = None
-
-    async def call(self, call: ToolCall) -> ToolResult:
-        try:
-            return await self.world.call(call)
-        except ToolServerError as error:
-            self.gone = error
-            raise
-
-
 async def _play(
     heldout: HeldoutTask,
     chat: Chat,
@@ -161,10 +146,9 @@ async def _play(
 ) -> TaskRow:
     task, started = heldout.task, time.monotonic()
     async with open_environment(task.seed) as world:
-        watched = _Watched(world)
         episode = await play(
             chat,
-            watched,
+            world,
             task.messages,
             task.tools,
             max_turns=settings.max_turns,
@@ -172,8 +156,6 @@ async def _play(
             seed=seed,
             raise_on_endpoint=False,
         )
-        if watched.gone:
-            raise watched.gone
         attempt = attempt_of(episode, await world.state())
     failed = episode.stopped == "endpoint"
     return TaskRow(
