@@ -1,22 +1,20 @@
 """The tools of a run, as every command of this package opens them."""
 
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 
-from mcpserver.world import Worlds, open_world
+from mcpserver.world import Worlds, open_configured
 from toolwright.artifacts import hash_of
 from toolwright.config import RunConfig
 
 
 def open_tools(config: RunConfig) -> AbstractAsyncContextManager[Worlds]:
-    """The tools of ``config.tools``.
+    """The tools of ``config.tools``, reached as ``data_gen.transport`` says.
 
     Raises:
         ConfigError: the ``mcpServers`` file is wrong.
         ToolServerError: a server does not start.
     """
-    path = Path(config.tools.mcp_config) if config.tools.mcp_config else None
-    return open_world(path, transport=config.data_gen.transport or config.tools.transport)
+    return open_configured(config.tools, config.data_gen.transport)
 
 
 def tools_hash(world: Worlds) -> str:

@@ -20,7 +20,7 @@ from eval.report import build_report, write_report
 from eval.rows import PartialRows
 from eval.serving import Candidate, endpoint, find_candidates, first_model
 from eval.summary import TaskRow
-from mcpserver.world import open_world
+from mcpserver.world import open_configured
 from toolwright.artifacts import read_records, require, write_rows
 from toolwright.chat import OpenAIChat
 from toolwright.config import RunConfig
@@ -111,8 +111,7 @@ async def _play(
     config: RunConfig, name: str, url: str, waiting: Sequence[HeldoutTask], partial: PartialRows, n_all: int
 ) -> None:
     """Play what is left of a model's tasks at its endpoint, with a progress bar."""
-    mcp_config = Path(config.tools.mcp_config) if config.tools.mcp_config else None
-    async with _open_chat(config, url) as chat, open_world(mcp_config, transport=config.tools.transport) as worlds:
+    async with _open_chat(config, url) as chat, open_configured(config.tools) as worlds:
         with _progress() as progress:
             bar = progress.add_task(name, total=n_all, completed=n_all - len(waiting), passed="")
 

@@ -1,7 +1,7 @@
 """One way for the stages to get tools: our own in-process or over stdio, or the servers of an ``mcpServers`` file.
 
-``open_world`` gives a ``Worlds``; ``worlds.environment(seed)`` a world to play one conversation in, which has the
-``call`` that ``toolwright.episode`` wants. Reads the configuration file when one is given.
+``open_world`` and ``open_configured`` give a ``Worlds``; ``worlds.environment(seed)`` a world to play one conversation
+in, which has the ``call`` that ``toolwright.episode`` wants. Reads the configuration file when one is given.
 """
 
 import os
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from mcpserver.catalogue import all_tools
 from mcpserver.environment import Environment
 from mcpserver.mcp_config import ServerConfig, read_mcp_config
+from toolwright.config import ToolsConfig
+from toolwright.config_file import find_file
 from toolwright.records import ToolCall, ToolResult, ToolSpec
 
 if TYPE_CHECKING:
@@ -158,3 +160,15 @@ async def open_world(mcp_config: Path | None = None, *, transport: Transport = "
     configs = [own_server()] if mcp_config is None else read_mcp_config(mcp_config)
     async with open_servers(configs) as servers:
         yield ServerWorlds(servers)
+
+
+def open_configured(tools: ToolsConfig, transport: Transport | None = None) -> AbstractAsyncContextManager[Worlds]:
+    """Open the tools of section ``tools``; ``transport`` goes before the section's own.
+
+    Raises:
+        ConfigError: the ``mcpServers`` file is wrong.
+        DataError: a server offers a tool whose schema is not JSON Schema.
+        ToolServerError: a server does not start.
+    """
+    mcp_config = find_file(Path(tools.mcp_config)) if tools.mcp_config else None
+    return open_world(mcp_config, transport=transport or tools.transport)

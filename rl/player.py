@@ -12,12 +12,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from mcpserver.world import Worlds, open_world
+from mcpserver.world import Worlds, open_configured
 from rl.rewards.episode import score_episode
 from rl.rewards.toolrl import ToolRLScore
 from rl.rollout import Limits, Rollout, roll_out
 from toolwright.config import RunConfig
-from toolwright.config_file import find_file
 from toolwright.engine import AsyncEngine, Engine
 from toolwright.task import Task
 
@@ -67,8 +66,7 @@ class Player:
     async def _play(self, task_ids: Sequence[str], engine: Engine, step: int) -> list[Rollout]:
         tools = self.config.tools
         if self._worlds is None:
-            mcp_config = find_file(Path(tools.mcp_config)) if tools.mcp_config else None
-            self._worlds = await self._stack.enter_async_context(open_world(mcp_config, transport=tools.transport))
+            self._worlds = await self._stack.enter_async_context(open_configured(tools))
         section = self.config.rl
         limits = Limits(
             max_tokens=section.max_tokens,
