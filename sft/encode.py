@@ -4,23 +4,23 @@
 newline after a terminator, on tool results, or on text that only looks like a marker. Reads and writes no files.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sft.turns import EncodeError, Frame, Turn, escape_markers, find_turns, learn_frame, name_of, require_no_markers
+from sft.frame import EncodeError, Frame, learn_frame
+from sft.reading import drop_thinking, escape_markers, require_no_markers, split_thinking
+from sft.tokens import Ids, TokenBorderError, Tokens, tokens_of
+from sft.turns import Rendered, borrowed, exact_rows, find_rows, name_of
 from toolwright.errors import DataError
-from toolwright.records import Conversation
+from toolwright.records import Conversation, Message
 
 __all__ = ["IGNORE", "EncodeError", "Encoded", "Refusal", "Span", "TrainPolicy", "encode", "encode_many"]
 
 IGNORE = -100
-_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Encoded:
         weights: float32 (T,), what the loss of each token is multiplied with; 0 where not trained.
         spans: the trained turns.
         source: index of the conversation in the input; a template that rewrites history may need several rows of one.
-        cut_turns: assistant turns that ``max_tokens`` cost.
+        cut_turns: assistant turns that are wanted and not in the row: beyond ``max_tokens``, or not ``stable``.
     """
 
     input_ids: NDArray[np.int32]
@@ -102,14 +102,22 @@ def encode(
     max_tokens: int | None = None,
     template_kwargs: Mapping[str, Any] | None = None,
 ) -> Encoded:
-    """Encode one conversation (a record, or ``{"messages": […], "tools": […]}`` in OpenAI form).
+    """Encode one conversation (a record, or ``{"messages": […], "tools": […]}`` in OpenAI form), fully verified.
 
     Raises:
-        EncodeError: it cannot be trained on exactly, or its first trained turn does not fit in ``max_tokens``.
+        EncodeError: it cannot be trained on exactly, needs several rows, or its first trained turn does not fit in
+            ``max_tokens``.
         DataError: it is not a conversation.
         ModelError: the tokenizer's chat template cannot be used.
     """
-    rows = encode_many([conversation], tokenizer, train=train, max_tokens=max_tokens, template_kwargs=template_kwargs)
+    rows = encode_many(
+        [conversation], tokenizer, train=train, max_tokens=max_tokens, template_kwargs=template_kwargs, verify="full"
+    )
+    if len(rows) > 1:
+        raise EncodeError(
+            f"the chat template rewrites history, so this conversation needs {len(rows)} rows to be trained as it is "
+            "served; use encode_many, or history='stable'"
+        )
     return rows[0]
 
 
@@ -120,111 +128,165 @@ def encode_many(
     train: TrainPolicy = TrainPolicy(),
     max_tokens: int | None = None,
     template_kwargs: Mapping[str, Any] | None = None,
+    verify: Literal["sample", "full"] = "sample",
     refused: list[Refusal] | None = None,
 ) -> list[Encoded]:
-    """Encode conversations in batches; those that cannot be go to ``refused`` when it is given.
+    """Encode conversations, in their order; those that cannot be go to ``refused`` when it is given.
+
+    Every trained turn of every row is read back and compared with its message, and the tokens of its prompt are those
+    that the prompt has alone. ``verify`` says for which conversations this is done once more from nothing, with the
+    tokenizer's own rendering and encoding of each prompt: for all, or for a sample (the 1st, 2nd, 4th, 8th, …, and
+    each 1000th).
 
     Raises:
         EncodeError, DataError: as ``encode``, for the first conversation that cannot be and no ``refused``.
         ModelError: the tokenizer's chat template cannot be used.
     """
-    frame = learn_frame(tokenizer, template_kwargs)
-    engine = _engine(tokenizer)
+    tokens = tokens_of(tokenizer)
+    learn_frame(tokenizer, template_kwargs)
     rows: list[Encoded] = []
-    numbered = enumerate(conversations)
-    while chunk := list(islice(numbered, _CHUNK)):
-        found = list(_find(chunk, frame, train, refused))
-        encodings = engine.encode_batch([item.text for item in found], add_special_tokens=False)
-        for item, encoding in zip(found, encodings):
-            try:
-                rows.append(_label(item, encoding, max_tokens))
-            except EncodeError as error:
-                _refuse(item.index, EncodeError(f"{item.name}: {error}"), refused)
+    for index, item in enumerate(conversations):
+        try:
+            conversation = item if isinstance(item, Conversation) else Conversation.from_row(item)
+            kwargs = {**(template_kwargs or {}), **conversation.chat_template_kwargs}
+            frame = learn_frame(tokenizer, kwargs)
+            again = verify == "full" or not (index + 1) & index or index % 1000 == 0
+            rows += _encode(conversation, index, frame, tokens, train, max_tokens, again)
+        except DataError as error:
+            if refused is None:
+                raise
+            refused.append(Refusal(index, str(error)))
     return rows
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A rendered conversation, its turns to train and the weight of each."""
-
-    index: int
-    name: str
-    text: str
-    turns: Sequence[Turn]
-    weights: Sequence[float]
-
-
-def _find(
-    chunk: Sequence[tuple[int, Conversation | Mapping[str, Any]]],
+def _encode(
+    conversation: Conversation,
+    index: int,
     frame: Frame,
+    tokens: Tokens,
     train: TrainPolicy,
-    refused: list[Refusal] | None,
-) -> Iterator[_Found]:
-    for index, item in chunk:
-        try:
-            conversation = item if isinstance(item, Conversation) else Conversation.from_row(item)
-            if train.markers == "escape":
-                conversation = escape_markers(conversation, frame)
-            require_no_markers(conversation, frame)
-            text, turns = find_turns(conversation, frame, last_only=train.turns == "last_turn")
-        except DataError as error:
-            _refuse(index, error, refused)
-            continue
-        calls = [bool(conversation.messages[turn.message].tool_calls) for turn in turns]
-        weights = [train.call_weight if call else train.text_weight for call in calls]
-        yield _Found(index, name_of(conversation), text, turns, weights)
+    max_tokens: int | None,
+    verify: bool,
+) -> list[Encoded]:
+    if train.markers == "escape":
+        conversation = escape_markers(conversation, frame)
+    require_no_markers(conversation, frame, name_of(conversation))
+    if train.thinking == "drop":
+        conversation = drop_thinking(conversation)
+    wanted = _wanted(conversation, train)
+    rendered = find_rows(conversation, frame, wanted, train.history)
+    if verify and train.history != "as_rendered" and exact_rows(conversation, frame, wanted, train.history) != rendered:
+        raise EncodeError(f"{name_of(conversation)}: rendered one by one, its turns are others; please report this")
+    rows = [_label(conversation, row, index, tokens, train, max_tokens) for row in rendered]
+    if verify:
+        for row, text in zip(rows, rendered):
+            _verify(conversation, row, text, frame, train)
+    return rows
 
 
-def _refuse(index: int, error: DataError, refused: list[Refusal] | None) -> None:
-    if refused is None:
-        raise error
-    refused.append(Refusal(index, str(error)))
+def _wanted(conversation: Conversation, train: TrainPolicy) -> list[int]:
+    """The messages that are trained.
+
+    Raises:
+        EncodeError: none.
+    """
+    assistant = [index for index, message in enumerate(conversation.messages) if message.role == "assistant"]
+    if train.turns == "last_turn":
+        assistant = assistant[-1:]
+    wanted = [index for index in assistant if _weight(conversation.messages[index], train) > 0]
+    if not wanted:
+        what = "with a weight above 0, " if assistant else ""
+        raise EncodeError(f"{name_of(conversation)}: no assistant message {what}so there is nothing to train; drop it")
+    return wanted
 
 
-def _engine(tokenizer: Any) -> Any:
-    """The tokenizer's own engine, apart from its state: no truncation, and offsets that no post-processor trims."""
-    from tokenizers import Tokenizer
-
-    engine = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    engine.no_truncation()
-    engine.no_padding()
-    engine.post_processor = None
-    return engine
+def _weight(message: Message, train: TrainPolicy) -> float:
+    weight = train.call_weight if message.tool_calls else train.text_weight
+    return weight if message.loss_weight is None else weight * message.loss_weight
 
 
-def _label(found: _Found, encoding: Any, max_tokens: int | None) -> Encoded:
-    text, ids, offsets = found.text, encoding.ids, encoding.offsets
-    starts = [start for start, _ in offsets]
-    spans = [
-        Span(turn.message, _boundary(turn.start, starts, offsets, text), _boundary(turn.end, starts, offsets, text))
-        for turn in found.turns
-    ]
+def _label(
+    conversation: Conversation, row: Rendered, index: int, tokens: Tokens, train: TrainPolicy, max_tokens: int | None
+) -> Encoded:
+    where = name_of(conversation)
+    cuts = [place for turn in row.turns for place in (turn.start, turn.end)]
+    try:
+        ids, counts = tokens.encode(row.text, cuts)
+    except TokenBorderError as error:
+        raise EncodeError(
+            f"{where}: the token {error.token!r} lies across the border of a trained turn; the message begins with "
+            "text that the tokenizer joins to its header: strip it"
+        ) from None
+    spans = [Span(turn.message, *counts[2 * number : 2 * number + 2]) for number, turn in enumerate(row.turns)]
     kept = spans
     if max_tokens is not None and len(ids) > max_tokens:
         kept = [span for span in spans if span.end <= max_tokens]
         if not kept:
             raise EncodeError(
-                f"the first trained turn (messages[{spans[0].message}]) ends at token {spans[0].end}, beyond "
+                f"{where}: the first trained turn (messages[{spans[0].message}]) ends at token {spans[0].end}, beyond "
                 f"max_tokens = {max_tokens}; raise max_tokens or drop the conversation"
             )
         ids = ids[: kept[-1].end]
-    input_ids = np.array(ids, np.int32)
-    labels, scale = np.full(len(ids), IGNORE, np.int32), np.zeros(len(ids), np.float32)
-    for span, weight in zip(kept, found.weights):
-        labels[span.start : span.end] = input_ids[span.start : span.end]
-        scale[span.start : span.end] = weight
     if kept[0].start == 0:
-        raise EncodeError("the first trained turn begins at the first token; something must come before it")
-    return Encoded(input_ids, labels, scale, tuple(kept), found.index, len(spans) - len(kept))
+        raise EncodeError(f"{where}: the first trained turn begins at the first token; something must come before it")
+    labels, weights = np.full(len(ids), IGNORE, np.int32), np.zeros(len(ids), np.float32)
+    for span, turn in zip(kept, row.turns):
+        message = conversation.messages[span.message]
+        labels[span.start : span.end] = ids[span.start : span.end]
+        weights[span.start : span.end] = _weight(message, train)
+        if train.thinking == "mask" or train.reasoning_weight != 1.0:
+            _weigh_reasoning(message, row.text[turn.start : turn.end], span, tokens, train, labels, weights)
+    if not weights.any():
+        raise EncodeError(f"{where}: every trained token has the weight 0; drop it")
+    return Encoded(ids, labels, weights, tuple(kept), index, len(spans) - len(kept) + row.lost)
 
 
-def _boundary(at: int, starts: Sequence[int], offsets: Sequence[tuple[int, int]], text: str) -> int:
-    """The first token that begins at character ``at`` or later; no token may lie across."""
-    index = bisect_left(starts, at)
-    if index and offsets[index - 1][1] > at:
-        start, end = offsets[index - 1]
-        raise EncodeError(
-            f"the token {text[start:end]!r} lies across the border of a trained turn ({text[start:at]!r} | "
-            f"{text[at:end]!r}); the message begins with text that the tokenizer joins to its header: strip it"
-        )
-    return index
+def _weigh_reasoning(
+    message: Message,
+    text: str,
+    span: Span,
+    tokens: Tokens,
+    train: TrainPolicy,
+    labels: Ids,
+    weights: NDArray[np.float32],
+) -> None:
+    """Give the words of reasoning within a turn their weight, or none; the marks around them stay trained."""
+    thought = split_thinking(message)[0]
+    at = text.find(thought)
+    if not thought or at < 0:
+        return
+    first, last = tokens.inside(text, at, at + len(thought))
+    words = slice(span.start + first, span.start + last)
+    if train.thinking == "mask" or train.reasoning_weight == 0:
+        labels[words] = IGNORE
+        weights[words] = 0
+    else:
+        weights[words] *= train.reasoning_weight
+
+
+def _verify(conversation: Conversation, row: Encoded, rendered: Rendered, frame: Frame, train: TrainPolicy) -> None:
+    """Compare a row with what the tokenizer itself gives for it, and for the prompt of each of its turns.
+
+    Raises:
+        EncodeError: they differ; names the message and shows the text around.
+    """
+    messages, tools, tokenizer = conversation.messages, conversation.tools, frame.tokenizer
+
+    def ids_of(text: str) -> Sequence[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[no-any-return]
+
+    def require_same(theirs: Sequence[int], ours: Sequence[int], where: str, what: str) -> None:
+        at = next((i for i, (a, b) in enumerate(zip(theirs, ours)) if a != b), min(len(theirs), len(ours)))
+        if at < max(len(theirs), len(ours)):
+            around = tokenizer.decode(theirs[max(0, at - 8) : at + 8]), tokenizer.decode(ours[max(0, at - 8) : at + 8])
+            raise EncodeError(f"{where}: {what} at token {at}: {around[0]!r} against {around[1]!r}")
+
+    where = name_of(conversation)
+    shown = messages[: rendered.stop]
+    own = frame.render(shown, tools, prompt=False) + borrowed(shown[-1], frame)
+    require_same(ids_of(own)[: len(row.input_ids)], row.input_ids.tolist(), where, "the tokenizer's render differs")
+    for span in row.spans:
+        if train.history != "as_rendered":
+            prompt = frame.render(messages[: span.message], tools, prompt=True)
+            ours = row.input_ids[: span.start].tolist()
+            require_same(ids_of(prompt), ours, f"{where}: messages[{span.message}]", "the served prompt differs")

@@ -1,43 +1,23 @@
 """Finds, in the text of a rendered conversation, what the model itself would write: each assistant turn.
 
-Works from the tokenizer's own chat template. Of every assistant turn three renders are compared: the prompt that a
-server would be given at that moment, the conversation up to the turn, and the whole conversation. Where they disagree
-the template rewrites history, and the turn would be trained after a prompt that is never served; that is an error.
+The exact way is the definition. For every turn it renders the prompt that a server would be given at that moment, and
+the conversation up to the turn; the turn is what the latter adds. Where the whole conversation does not begin with
+that text, the template rewrites history, and the policy decides (``TrainPolicy.history``).
+
+The quick way renders once, with a template that tells where messages begin. It is used for a kind of conversation
+(``_kind``) after the exact way gave the same for one of that kind.
 """
 
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from toolwright.dialect import dialect_for, parse, render_prompt
-from toolwright.errors import DataError, ModelError
-from toolwright.records import Conversation, Message, ToolCall, ToolSpec, shorten
+from sft.frame import EncodeError, Ending, Frame, Kind
+from sft.reading import require_same_message
+from toolwright.errors import ModelError
+from toolwright.records import Conversation, Message, shorten
 
-
-class EncodeError(DataError):
-    """A conversation cannot be trained on exactly; names conversation and message."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What a chat template puts around assistant turns, learned by probing it.
-
-    ``terminators`` end a turn and so stop generation; ``markers`` matches any special token of the tokenizer.
-    """
-
-    tokenizer: Any
-    dialect: str
-    terminators: tuple[str, ...]
-    markers: re.Pattern[str]
-    template_kwargs: Mapping[str, Any]
-
-    def render(self, messages: Sequence[Message], tools: Sequence[ToolSpec], prompt: bool) -> str:
-        """The text of ``messages``; with ``prompt``, up to where the model's next turn begins."""
-        return render_prompt(
-            self.tokenizer, messages, tools, add_generation_prompt=prompt, **dict(self.template_kwargs)
-        )
+History = Literal["split", "stable", "as_rendered"]
 
 
 @dataclass(frozen=True)
@@ -49,41 +29,17 @@ class Turn:
     end: int
 
 
-_USER = Message(role="user", content="Which weather?")
-_TOOL = ToolSpec(name="probe_weather", description="Probe.")
-_ANSWERS = (
-    Message(role="assistant", content="Sunny."),
-    Message(role="assistant", tool_calls=(ToolCall(name="probe_weather", arguments={"city": "Oslo"}, id="probe0001"),)),
-)
+@dataclass(frozen=True)
+class Rendered:
+    """One row: the template's text of a conversation's first ``stop`` messages, and the turns to train in it.
 
-
-def learn_frame(tokenizer: Any, template_kwargs: Mapping[str, Any] | None = None) -> Frame:
-    """Probe the tokenizer's chat template with a plain answer and with a call.
-
-    Raises:
-        ModelError: a dialect of calls that we cannot read, or turns that no special token ends.
+    ``lost`` counts turns that are wanted but stand in no row (``history=stable``).
     """
-    source = getattr(tokenizer, "name_or_path", "") or "tokenizer"
-    specials = sorted(_special_tokens(tokenizer), key=len, reverse=True)
-    terminators = []
-    for answer in _ANSWERS:
-        messages = (_USER, answer)
-        text = render_prompt(tokenizer, messages, [_TOOL], add_generation_prompt=False, **dict(template_kwargs or {}))
-        last = next((token for token in specials if text.rstrip().endswith(token)), None)
-        if last is None:
-            raise ModelError(
-                f"{source}: the chat template ends an assistant turn with {text[-20:]!r}, no special token; the model "
-                "would not learn to stop. Use another template"
-            )
-        terminators.append(last)
-    markers = re.compile("|".join(map(re.escape, specials)))
-    dialect = dialect_for(str(source), tokenizer.chat_template)
-    return Frame(tokenizer, dialect, tuple(dict.fromkeys(terminators)), markers, dict(template_kwargs or {}))
 
-
-def _special_tokens(tokenizer: Any) -> set[str]:
-    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return added | set(tokenizer.all_special_tokens)
+    text: str
+    turns: tuple[Turn, ...]
+    stop: int
+    lost: int = 0
 
 
 def name_of(conversation: Conversation) -> str:
@@ -91,129 +47,211 @@ def name_of(conversation: Conversation) -> str:
     return f"conversation {conversation.id!r}" if conversation.id else "conversation"
 
 
-def find_turns(conversation: Conversation, frame: Frame, last_only: bool = False) -> tuple[str, list[Turn]]:
-    """Render a conversation once in full, and find its assistant turns in the text, or the last of them.
+def find_rows(conversation: Conversation, frame: Frame, wanted: Sequence[int], history: History) -> list[Rendered]:
+    """The rows in which each turn of ``wanted`` (indices of assistant messages) stands exactly once.
 
     Raises:
-        EncodeError: no assistant turn, a turn without anything before it or without its terminator, history that the
-            template rewrites, or a turn that does not read back as the message that it was made from.
+        EncodeError: a turn that the template cannot express as a server would see it, or one that does not read back
+            as the message that it was made from.
     """
-    messages, tools = conversation.messages, conversation.tools
-    where = name_of(conversation)
-    full = _render(frame, messages, tools, False, where)
-    assistant = [index for index, message in enumerate(messages) if message.role == "assistant"]
-    if not assistant:
-        raise EncodeError(f"{where}: no assistant message, so there is nothing to train; drop it")
-    turns = []
-    for index in assistant[-1:] if last_only else assistant:
-        here = f"{where}: messages[{index}]"
-        if index == 0:
-            raise EncodeError(f"{here}: nothing comes before this assistant message; begin with system or user")
-        prompt = _render(frame, messages[:index], tools, True, here)
-        last = index == len(messages) - 1
-        through = full if last else _render(frame, messages[: index + 1], tools, False, here)
-        _require_prefix(prompt, through, here)
-        end, terminator = _turn_end(through, len(prompt), frame, here)
-        _require_prefix(through[:end], full, here)
-        _require_same_message(through[len(prompt) : end - len(terminator)], messages[index], frame, here)
-        turns.append(Turn(index, len(prompt), end))
-    return full, turns
+    if history == "as_rendered":
+        return [_as_rendered(conversation, frame, wanted)]
+    kind = _kind(conversation, frame)
+    if frame.known.get(kind):
+        quick = _quick(conversation, frame, wanted)
+        if quick is not None:
+            return [quick]
+    rows = exact_rows(conversation, frame, wanted, history)
+    if kind not in frame.known:
+        _learn_leads(conversation, frame, rows)
+        frame.known[kind] = [_quick(conversation, frame, wanted)] == rows
+    return rows
 
 
-def _render(frame: Frame, messages: Sequence[Message], tools: Sequence[ToolSpec], prompt: bool, where: str) -> str:
-    try:
-        return frame.render(messages, tools, prompt)
-    except ModelError as error:
-        raise EncodeError(f"{where}: {error}") from None
+def exact_rows(
+    conversation: Conversation, frame: Frame, wanted: Sequence[int], history: History = "split"
+) -> list[Rendered]:
+    """The rows by rendering the prompt of every turn; as ``find_rows``."""
+    served = [_serve(conversation, frame, index) for index in wanted]
+    whole = _whole(conversation, frame)
+    rows = [_row(whole, [turn for turn in served if whole.startswith(turn.text)], len(conversation.messages))]
+    pending = [turn for turn in served if not whole.startswith(turn.text)]
+    if history == "stable":
+        if pending and not rows[0].turns:
+            where = name_of(conversation)
+            raise EncodeError(f"{where}: the chat template rewrites every turn; train with sft.history=split")
+        return [replace(rows[0], lost=len(pending))]
+    while pending:
+        text, stop = pending[-1].whole, pending[-1].turn.message + 1
+        rows.append(_row(text, [turn for turn in pending if text.startswith(turn.text)], stop))
+        pending = [turn for turn in pending if not text.startswith(turn.text)]
+    return [row for row in rows if row.turns]
 
 
-def _require_prefix(beginning: str, text: str, where: str) -> None:
-    if text.startswith(beginning):
-        return
-    at = next((i for i, (a, b) in enumerate(zip(beginning, text)) if a != b), min(len(beginning), len(text)))
-    raise EncodeError(
-        f"{where}: the chat template rewrites history: it served {beginning[at : at + 40]!r} where the whole "
-        f"conversation has {text[at : at + 40]!r}. Train last turns only (sft.train_on=last_turn), "
-        "or use a template that keeps what was written"
+@dataclass(frozen=True)
+class _Served:
+    """One turn as it is served: ``text`` is its prompt and the turn, ``whole`` the render up to its message."""
+
+    turn: Turn
+    text: str
+    whole: str
+
+
+def _serve(conversation: Conversation, frame: Frame, index: int) -> _Served:
+    messages, where = conversation.messages, f"{name_of(conversation)}: messages[{index}]"
+    if index == 0:
+        raise EncodeError(f"{where}: nothing comes before this assistant message; begin with system or user")
+    prompt = _render(conversation, frame, index, where, prompt=True)
+    text = _render(conversation, frame, index + 1, where)
+    if not text.startswith(prompt):
+        raise EncodeError(f"{where}: {_not_served(prompt, text)}")
+    ending = frame.endings[_kind_of(messages[index])]
+    end = _end(text, len(prompt), ending, where)
+    require_same_message(
+        prompt, text[len(prompt) : end - len(ending.terminator)], messages[index], conversation.tools, frame, where
+    )
+    return _Served(Turn(index, len(prompt), end), text[:end], text)
+
+
+def _not_served(prompt: str, text: str) -> str:
+    at = next((i for i, (a, b) in enumerate(zip(prompt, text)) if a != b), min(len(prompt), len(text)))
+    return (
+        f"the chat template does not render this turn as it is served: the prompt has {prompt[at : at + 40]!r} where "
+        f"the rendered conversation has {text[at : at + 40]!r}. Set what differs (sft.template_kwargs, such as "
+        "{enable_thinking: false}), add the reasoning, or train what is rendered: sft.history=as_rendered"
     )
 
 
-def _turn_end(through: str, start: int, frame: Frame, where: str) -> tuple[int, str]:
-    """Where the turn that begins at ``start`` ends, after its terminator, and which terminator that is."""
-    body = through[start:].rstrip()
-    for terminator in frame.terminators:
-        if body.endswith(terminator):
-            if frame.markers.search(body[: -len(terminator)]):
-                raise EncodeError(f"{where}: the template puts more than this turn into it: {shorten(body)}")
-            return start + len(body), terminator
-    raise EncodeError(f"{where}: the turn ends with {body[-20:]!r}, not with {' or '.join(frame.terminators)}")
+def _end(text: str, start: int, ending: Ending, where: str) -> int:
+    body = text.removesuffix(ending.tail)
+    if len(body) < start + len(ending.terminator) or not body.endswith(ending.terminator):
+        raise EncodeError(f"{where}: the turn ends with {text[start:][-20:]!r}, not with {ending.terminator!r}")
+    return len(body)
 
 
-def _require_same_message(text: str, message: Message, frame: Frame, where: str) -> None:
-    """The trained text, read as a server reads it, must give the message's own content, reasoning and calls."""
-    parsed = parse(text, frame.dialect)
-    if parsed.problems:
-        raise EncodeError(f"{where}: reads back with a problem ({parsed.problems[0].detail}): {shorten(text)}")
-    wrote = [(call.name, call.arguments) for call in parsed.calls]
-    meant = [(call.name, call.arguments) for call in message.tool_calls]
-    for what, got, want in (
-        ("tool_calls", wrote, meant),
-        ("content", (parsed.content or "").strip(), (message.content or "").strip()),
-        ("reasoning_content", (parsed.reasoning or "").strip(), (message.reasoning_content or "").strip()),
-    ):
-        if got != want:
-            raise EncodeError(
-                f"{where}.{what}: the chat template does not keep it: {shorten(want)} reads back as {shorten(got)}; "
-                "change the message or use a template that can express it"
-            )
+def _row(text: str, served: Sequence[_Served], stop: int) -> Rendered:
+    return Rendered(text, tuple(turn.turn for turn in served), stop)
 
 
-def require_no_markers(conversation: Conversation, frame: Frame) -> None:
-    """Refuse special tokens in the words of messages, calls, results and tools.
-
-    A tokenizer would read them as the structure of the conversation: a user could write an assistant's turn.
-
-    Raises:
-        EncodeError: one is there; names message and field.
-    """
-    where = name_of(conversation)
-    for index, message in enumerate(conversation.messages):
-        for field, text in _texts(message):
-            if match := frame.markers.search(text):
-                around = text[max(0, match.start() - 20) : match.end() + 20]
-                raise EncodeError(
-                    f"{where}: messages[{index}].{field}: contains the special token {match[0]!r} as text "
-                    f"({around!r}); drop the conversation, or break such tokens up with sft.markers=escape"
-                )
-    for tool in conversation.tools:
-        if match := frame.markers.search(json.dumps(tool.to_openai(), ensure_ascii=False)):
-            raise EncodeError(f"{where}: tool {tool.name!r}: contains the special token {match[0]!r} as text")
+def _whole(conversation: Conversation, frame: Frame) -> str:
+    return _render(conversation, frame, len(conversation.messages), name_of(conversation))
 
 
-def _texts(message: Message) -> list[tuple[str, str]]:
-    texts = [("content", message.content), ("reasoning_content", message.reasoning_content)]
-    for number, call in enumerate(message.tool_calls):
-        texts.append((f"tool_calls[{number}]", call.name + json.dumps(call.arguments, ensure_ascii=False)))
-    return [(field, text) for field, text in texts if text]
+def _render(conversation: Conversation, frame: Frame, stop: int, where: str, prompt: bool = False) -> str:
+    """The text of the first ``stop`` messages, with the terminator that the last one may have to borrow."""
+    messages = conversation.messages[:stop]
+    try:
+        text = frame.render_quickly(messages, conversation.tools, prompt=prompt)
+    except ModelError as error:
+        raise EncodeError(f"{where}: {error}") from None
+    return text if prompt else text + borrowed(messages[-1], frame)
 
 
-def escape_markers(conversation: Conversation, frame: Frame) -> Conversation:
-    """Break special tokens in words up by a space after their first character: ``<|im_end|>`` becomes ``< |im_end|>``.
-
-    Serving must treat the words of users and tools alike; a model that is served without it may be steered by them.
-    """
-
-    def escape(text: str) -> str:
-        return frame.markers.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
-
-    return Conversation.model_validate(_map_strings(conversation.model_dump(), escape))
+def borrowed(last: Message, frame: Frame) -> str:
+    """The terminator that a render lacks which ends with the message ``last``."""
+    ending = frame.endings[_kind_of(last)]
+    return ending.terminator if last.role == "assistant" and ending.borrowed else ""
 
 
-def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {_map_strings(key, change): _map_strings(item, change) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_map_strings(item, change) for item in value]
-    return value
+def _kind_of(message: Message) -> Kind:
+    return "call" if message.tool_calls else "text"
+
+
+# --- the quick way -------------------------------------------------------------------------------------------------
+
+
+def _kind(conversation: Conversation, frame: Frame) -> frozenset[object]:
+    """What a template's way through a conversation depends on: the forms of its messages, each in its place."""
+    messages = conversation.messages
+    roles = ["", *(message.role for message in messages), ""]
+    forms: set[object] = {bool(conversation.tools)}
+    for number, message in enumerate(messages):
+        content, reasoning = message.content or "", message.reasoning_content
+        tested = bool(frame.tested.search(content)) or bool(reasoning and frame.tested.search(reasoning))
+        calls = min(len(message.tool_calls), 2)
+        forms.add((*roles[number : number + 3], bool(content.strip()), bool(reasoning), calls, tested))
+    return frozenset(forms)
+
+
+def _quick(conversation: Conversation, frame: Frame, wanted: Sequence[int]) -> Rendered | None:
+    """The row by one marked render; none where something is not as it was learned."""
+    if frame.marked is None:
+        return None
+    messages = conversation.messages
+    text, starts = frame.starts(messages, conversation.tools)
+    text += borrowed(messages[-1], frame)
+    turns = []
+    for index in wanted:
+        lead = frame.leads.get(messages[index - 1].role)
+        if lead is None or index not in starts or not text.startswith(lead, starts[index]):
+            return None
+        start = starts[index] + len(lead)
+        after = starts.get(index + 1, len(text))
+        ending = frame.endings[_kind_of(messages[index])]
+        end = text.rfind(ending.terminator, start, after + len(ending.terminator)) + len(ending.terminator)
+        rest = text[end:after].strip()
+        if end <= start or (rest and rest != ending.tail.strip()):
+            return None
+        where = f"{name_of(conversation)}: messages[{index}]"
+        body = text[start : end - len(ending.terminator)]
+        require_same_message(text[:start], body, messages[index], conversation.tools, frame, where)
+        turns.append(Turn(index, start, end))
+    return Rendered(text, tuple(turns), len(messages))
+
+
+def _learn_leads(conversation: Conversation, frame: Frame, rows: Sequence[Rendered]) -> None:
+    """Learn, from exact rows, what stands between the start of an assistant message and what the model writes."""
+    if frame.marked is None or len(rows) != 1:
+        return
+    _, starts = frame.starts(conversation.messages, conversation.tools)
+    for turn in rows[0].turns:
+        at = starts.get(turn.message)
+        if at is not None and at <= turn.start:
+            frame.leads.setdefault(conversation.messages[turn.message - 1].role, rows[0].text[at : turn.start])
+
+
+# --- the whole render as it is ---------------------------------------------------------------------------------------
+
+
+def _as_rendered(conversation: Conversation, frame: Frame, wanted: Sequence[int]) -> Rendered:
+    """The turns as they stand in the whole render, whatever a server would have shown before them."""
+    messages, where = conversation.messages, name_of(conversation)
+    if frame.marked is None:
+        raise EncodeError(f"{where}: sft.history=as_rendered cannot find messages in this chat template; use split")
+    whole = _whole(conversation, frame)
+    _, starts = frame.starts(messages, conversation.tools)
+    turns = []
+    for index in wanted:
+        here = f"{where}: messages[{index}]"
+        if index not in starts or index == 0:
+            raise EncodeError(f"{here}: cannot be found in the text of the chat template; use sft.history=split")
+        ending = frame.endings[_kind_of(messages[index])]
+        after = starts.get(index + 1, len(whole))
+        end, terminator = _last_terminator(whole, starts[index], after, ending, frame)
+        start = starts[index] + _header(conversation, frame, index, whole[starts[index] : after])
+        if end <= start:
+            raise EncodeError(f"{here}: the turn has no terminator: {shorten(whole[starts[index] : after])}")
+        body = whole[start : end - len(terminator)]
+        require_same_message(whole[:start], body, messages[index], conversation.tools, frame, here, reasoning=False)
+        turns.append(Turn(index, start, end))
+    return Rendered(whole, tuple(turns), len(messages))
+
+
+def _last_terminator(text: str, start: int, after: int, ending: Ending, frame: Frame) -> tuple[int, str]:
+    """Where the last terminator between ``start`` and ``after`` ends, and which it is; a turn may borrow its own."""
+    stop = after + (len(ending.terminator) if ending.borrowed else 0)
+    tokens = {ending.terminator, *(each.terminator for each in frame.endings.values())}
+    places = [(text.rfind(token, start, stop), token) for token in tokens]
+    at, token = max(places)
+    return (at + len(token), token) if at >= 0 else (0, "")
+
+
+def _header(conversation: Conversation, frame: Frame, index: int, region: str) -> int:
+    """How many characters at the start of ``region`` the generation prompt supplies, cut at an added token."""
+    where = f"{name_of(conversation)}: messages[{index}]"
+    prompt = _render(conversation, frame, index, where, prompt=True)
+    bare = frame.render_quickly(conversation.messages[:index], conversation.tools, prompt=False)
+    lead = prompt.removeprefix(bare)
+    common = next((at for at, (a, b) in enumerate(zip(lead, region)) if a != b), min(len(lead), len(region)))
+    borders = {0, len(lead), *(place for match in frame.added.finditer(lead) for place in match.span())}
+    return max(border for border in borders if border <= common)

@@ -217,20 +217,26 @@ def with_template(tokenizer: Any, old: str, new: str) -> Any:
     return changed
 
 
-def test_a_template_that_rewrites_history_is_refused(tokenizer: Any) -> None:
+def test_a_template_that_rewrites_history_gives_a_row_for_each_form_that_is_served(tokenizer: Any) -> None:
     # As Qwen3 does: the last assistant turn gets a thinking block that the history does not have.
     rewriting = with_template(
         tokenizer,
         "{{- '<|im_start|>assistant\\n' + content -}}",
         "{{- '<|im_start|>assistant\\n' + ('<think>\\n\\n</think>\\n\\n' if loop.last else '') + content -}}",
     )
-    assert encode(conversation(user("a"), answer("One.")), rewriting).trained > 0
-    with pytest.raises(EncodeError, match=r"messages\[1\]: the chat template rewrites history"):
-        encode(conversation(user("a"), answer("One."), user("b"), answer("Two.")), rewriting)
-    row = encode(
-        conversation(user("a"), answer("One."), user("b"), answer("Two.")), rewriting, train=TrainPolicy("last_turn")
-    )
-    assert trained_texts(row, rewriting) == ["<think>\n\n</think>\n\nTwo.<|im_end|>"]
+    item = conversation(user("a"), answer("One."), user("b"), answer("Two."))
+    one, two = "<think>\n\n</think>\n\nOne.<|im_end|>", "<think>\n\n</think>\n\nTwo.<|im_end|>"
+    rows = encode_many([item], rewriting)
+    assert [trained_texts(row, rewriting) for row in rows] == [[two], [one]]
+    assert [row.source for row in rows] == [0, 0]
+    with pytest.raises(EncodeError, match="needs 2 rows"):
+        encode(item, rewriting)
+    last = encode(item, rewriting, train=TrainPolicy("last_turn"))
+    assert trained_texts(last, rewriting) == [two]
+    stable = encode(item, rewriting, train=TrainPolicy(history="stable"))
+    assert (trained_texts(stable, rewriting), stable.cut_turns) == ([two], 1)
+    whole = encode(item, rewriting, train=TrainPolicy(history="as_rendered"))
+    assert trained_texts(whole, rewriting) == ["One.<|im_end|>", two]
 
 
 def test_a_template_that_loses_text_beside_a_call_is_refused(tokenizer: Any) -> None:

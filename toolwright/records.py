@@ -6,6 +6,7 @@ In memory arguments are a mapping.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -104,7 +105,10 @@ class ToolResult(Record):
 
 
 class Message(Record):
-    """One chat message. ``tool_calls`` only on assistant messages, ``tool_call_id`` only on tool messages."""
+    """One chat message. ``tool_calls`` only on assistant messages, ``tool_call_id`` only on tool messages.
+
+    ``loss_weight`` multiplies the loss of this turn in training; 0 leaves it out.
+    """
 
     role: Role
     content: str | None = None
@@ -112,6 +116,7 @@ class Message(Record):
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+    loss_weight: float | None = Field(None, ge=0, allow_inf_nan=False)
 
     def to_openai(self) -> dict[str, Any]:
         """The message in OpenAI form, without the fields that are unset."""
@@ -124,6 +129,8 @@ class Message(Record):
             message["tool_call_id"] = self.tool_call_id
         if self.name is not None:
             message["name"] = self.name
+        if self.loss_weight is not None:
+            message["loss_weight"] = self.loss_weight
         return message
 
     @classmethod
@@ -143,7 +150,16 @@ class Message(Record):
             tool_calls=tuple(ToolCall.from_openai(call) for call in message.get("tool_calls") or ()),
             tool_call_id=message.get("tool_call_id"),
             name=message.get("name"),
+            loss_weight=_loss_weight(message.get("loss_weight")),
         )
+
+
+def _loss_weight(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise DataError(f"loss_weight: expected a number that is 0 or more, got {shorten(value)}")
+    return float(value)
 
 
 def _text(content: object) -> str | None:

@@ -43,7 +43,7 @@ def render_prompt(
     """Render a conversation with the tokenizer's own chat template.
 
     Arguments and content go in as the template wants them (``style_of``), absent content as "", tools in OpenAI form
-    with name, description and parameters only. Other keywords, such as ``enable_thinking``, reach the template as they are.
+    with name, description and parameters only. Other keywords, such as ``enable_thinking``, reach the template.
 
     Raises:
         ModelError: the template refuses; says why.

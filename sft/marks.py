@@ -1,0 +1,156 @@
+"""A chat template that also tells where each message begins in the text that it renders.
+
+The template is parsed, a mark is put at the start of every loop over messages in its syntax tree, and the marks are
+taken out of the text again. Nothing here is trusted: whoever uses the places compares them with those that the
+tokenizer's own rendering gives (``sft.turns``).
+
+Source: the environment is what `transformers/utils/chat_template_utils.py` gives to templates.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from jinja2 import nodes
+from jinja2.exceptions import SecurityError, TemplateError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+
+_NONCE = secrets.token_hex(4)  # so that no message can contain a mark
+_MARK = re.compile(f"\ue000{_NONCE}:(\\d+)\ue001")
+_MARKER = "_mark_message"
+_DICT_NAMES = frozenset(dir(dict))
+
+Row = Mapping[str, Any]
+
+
+class MarkedTemplate:
+    """A compiled chat template.
+
+    Args:
+        source: the template.
+        variables: what it sees beside messages and tools, such as ``bos_token``.
+
+    Raises:
+        TemplateError: the source is no template.
+    """
+
+    def __init__(self, source: str, variables: Mapping[str, Any]) -> None:
+        environment = _environment()
+        self._plain = environment.from_string(source).render
+        self._marked = environment.from_string(_with_marks(environment.parse(source))).render
+        self._variables = dict(variables)
+
+    def render(self, rows: Sequence[Row], tools: Sequence[Row], *, prompt: bool) -> str:
+        """The text of ``rows``, without marks; with ``prompt``, up to where the model's next turn begins."""
+        return self._plain(messages=rows, tools=tools or None, add_generation_prompt=prompt, **self._variables)
+
+    def starts(self, rows: Sequence[Row], tools: Sequence[Row]) -> tuple[str, dict[int, int]]:
+        """The text of ``rows``, and the character at which each message begins; messages outside of loops have none.
+
+        Where several loops visit a message, the last one counts: loops that only search come first.
+        """
+        index = {id(row): number for number, row in enumerate(rows)}
+
+        def mark(message: Any) -> str:
+            number = index.get(id(message))
+            return "" if number is None else f"\ue000{_NONCE}:{number}\ue001"
+
+        marked = self._marked(
+            messages=rows, tools=tools or None, add_generation_prompt=False, **self._variables, **{_MARKER: mark}
+        )
+        pieces = _MARK.split(marked)
+        places: dict[int, int] = {}
+        at = 0
+        for text, number in zip(pieces[::2], [*pieces[1::2], None]):
+            at += len(text)
+            if number is not None:
+                places[int(number)] = at
+        return "".join(pieces[::2]), places
+
+
+def _with_marks(tree: nodes.Template) -> nodes.Template:
+    over_messages = {"messages"}
+    for assign in tree.find_all(nodes.Assign):
+        if isinstance(assign.target, nodes.Name) and _names(assign.node) & over_messages:
+            over_messages.add(assign.target.name)
+    loops = [loop for loop in tree.find_all(nodes.For) if _names(loop.iter) & over_messages]
+    inner = {id(nested) for loop in loops for part in loop.body for nested in _self_and(part, nodes.For)}
+    for loop in loops:
+        if id(loop) not in inner and isinstance(loop.target, nodes.Name):
+            seen = nodes.Name(loop.target.name, "load")
+            call = nodes.Call(nodes.Name(_MARKER, "load"), [seen], [], None, None)
+            loop.body.insert(0, nodes.Output([call]).set_lineno(loop.lineno, override=True))
+    return tree
+
+
+def _names(node: nodes.Node) -> set[str]:
+    return {name.name for name in _self_and(node, nodes.Name)}
+
+
+def _self_and(node: nodes.Node, kind: type[Any]) -> list[Any]:
+    return [*([node] if isinstance(node, kind) else []), *node.find_all(kind)]
+
+
+def words_that_templates_test(source: str) -> tuple[str, ...]:
+    """The words that a template looks for in messages (``'</think>' in content``), and may render them otherwise."""
+    tree = _environment().parse(source)
+    tested = [compare.expr for compare in tree.find_all(nodes.Compare)]
+    tested += [argument for call in tree.find_all(nodes.Call) for argument in call.args]
+    words = {node.value for node in tested if isinstance(node, nodes.Const) and isinstance(node.value, str)}
+    return tuple(sorted(word for word in words if word.strip() and not word.isidentifier()))
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """The sandbox, with a short way for the plain attributes of plain dicts, which messages consist of."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        # Jinja asks for a real attribute first and falls back to the item; a dict has few of the former.
+        if type(obj) is dict and attribute not in _DICT_NAMES:
+            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
+
+
+class _Generation(Extension):
+    """Reads ``{% generation %}`` as the statements inside."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class _Namespace(Namespace):
+    def __setitem__(self, name: str, value: Any) -> None:
+        if str(name).startswith("_"):
+            raise SecurityError(f"chat templates cannot store {name!r} on a namespace")
+        super().__setitem__(name, value)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    environment.globals["namespace"] = _Namespace
+    return environment
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise(message: str) -> Callable[[], None]:
+    raise TemplateError(message)

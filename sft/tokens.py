@@ -1,0 +1,233 @@
+"""Text into token ids: the tokenizer's own, faster where its parts allow it, and counted up to given characters.
+
+A byte-level BPE treats the text between two added tokens (``<|im_end|>``) on its own. So such segments are encoded
+one by one, each distinct one once, by tiktoken, which is verified against the tokenizer before it is used. Any other
+tokenizer encodes the whole text itself.
+"""
+
+import json
+import re
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int32]
+
+_CACHE_CHARACTERS = 64 * 2**20
+_GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_TRIAL = (
+    'user\nWhat\'s the weather in São Paulo — 23°C?\n\n{"name": "get_weather", "arguments": {"city": "Zürich", '
+    '"days": 12345, "ok": true, "x": [1.5e-3, null]}}\n  \t indented\r\n\r\n   trailing   \n</tools> <b>HTML</b> '
+    "東京の天気 是晴朗 Привет мир مرحبا नमस्ते 한국어 👩‍👩‍👧 🇳🇴 e\u0301 ﬁ №5 ½ x² a\u00a0b\u3000c I'LL don't WE'RE "
+    "http://a.b/c?d=1&e=%20 def f(x):\n\treturn x**2  # !?\n----====____....,,,,;;;;((((\x00\x1f\x7f \u200b ZZZ "
+    "zzzzzzzzzzzzzzzzzzzz 000111"
+)
+
+
+class TokenBorderError(Exception):
+    """A token lies across a place where the prompt of a turn ends; ``token`` is its text."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(token)
+        self.token = token
+
+
+class Tokens:
+    """One tokenizer's way from text to ids.
+
+    Attributes:
+        segmented: whether text between added tokens is encoded on its own.
+        engine: ``tiktoken`` or ``tokenizers``.
+    """
+
+    def __init__(self, tokenizer: Any, engine: str = "auto") -> None:
+        from tokenizers import Tokenizer
+
+        # The tokenizer's own engine, apart from its state: no truncation, no padding, nothing put around the text.
+        self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self._backend.post_processor = None
+        parts = json.loads(self._backend.to_str())
+        added = parts["added_tokens"]
+        plain = not any(token["lstrip"] or token["rstrip"] or token["single_word"] for token in added)
+        pattern = _byte_level_pattern(parts)
+        self._added = {token["content"]: np.array([token["id"]], np.int32) for token in added}
+        names = sorted(self._added, key=len, reverse=True)
+        self._split = re.compile(f"({'|'.join(map(re.escape, names))})" if names else "((?!))").split
+        self._cache: dict[str, Ids] = {}
+        self._cached_characters = 0
+        self._encode_segment: Callable[[str], Ids] = self._by_backend
+        self.segmented = plain and pattern is not None and self._segments_agree()
+        self.engine = "tokenizers"
+        if self.segmented and pattern is not None and engine != "tokenizers":
+            fast = _tiktoken(parts, pattern)
+            if fast is not None and self._same(fast, parts):
+                self._encode_segment, self.engine = fast, "tiktoken"
+
+    def whole(self, text: str) -> Ids:
+        """The ids of a text, by the tokenizer's own engine."""
+        return self._by_backend(text)
+
+    def encode(self, text: str, cuts: Sequence[int]) -> tuple[Ids, list[int]]:
+        """The ids of ``text``, and for each character in ``cuts`` (ascending) the number of tokens before it.
+
+        The tokens before a cut are those that the text up to the cut has alone.
+
+        Raises:
+            TokenBorderError: a token lies across a cut, or the cut changes the tokens before it.
+        """
+        if not self.segmented:
+            return self._encode_whole(text, cuts)
+        parts: list[Ids] = []
+        counts: list[int] = []
+        count = start = 0
+        for number, piece in enumerate(self._split(text)):
+            if not piece:
+                continue
+            ids = self._added[piece] if number % 2 else self._segment(piece)
+            end = start + len(piece)
+            while len(counts) < len(cuts) and cuts[len(counts)] < end:
+                counts.append(count + self._before(piece, ids, cuts[len(counts)] - start))
+            parts.append(ids)
+            count += len(ids)
+            start = end
+        counts += [count] * (len(cuts) - len(counts))
+        return (np.concatenate(parts) if parts else np.empty(0, np.int32)), counts
+
+    def _before(self, segment: str, ids: Ids, at: int) -> int:
+        """How many tokens of ``segment`` lie before its character ``at``."""
+        if at <= 0:
+            return 0
+        head = self._segment(segment[:at])
+        if not np.array_equal(ids[: len(head)], head):
+            raise TokenBorderError(self._across(segment, at))
+        return len(head)
+
+    def _across(self, text: str, at: int) -> str:
+        offsets = self._backend.encode(text, add_special_tokens=False).offsets
+        return next((text[a:b] for a, b in offsets if a < at < b), text[max(0, at - 8) : at + 8])
+
+    def inside(self, text: str, start: int, end: int) -> tuple[int, int]:
+        """The tokens of ``text`` that overlap its characters ``start:end``."""
+        offsets = self._backend.encode(text, add_special_tokens=False).offsets
+        touched = [number for number, (a, b) in enumerate(offsets) if a < end and b > start]
+        return (touched[0], touched[-1] + 1) if touched else (0, 0)
+
+    def _encode_whole(self, text: str, cuts: Sequence[int]) -> tuple[Ids, list[int]]:
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        offsets = encoding.offsets
+        starts = [start for start, _ in offsets]
+        counts = []
+        for at in cuts:
+            index = bisect_left(starts, at)
+            if index and offsets[index - 1][1] > at:
+                raise TokenBorderError(text[slice(*offsets[index - 1])])
+            counts.append(index)
+        return np.array(encoding.ids, np.int32), counts
+
+    def _segment(self, segment: str) -> Ids:
+        ids = self._cache.get(segment)
+        if ids is None:
+            ids = self._encode_segment(segment)
+            self._cached_characters += len(segment)
+            if self._cached_characters > _CACHE_CHARACTERS:
+                self._cache.clear()
+                self._cached_characters = len(segment)
+            self._cache[segment] = ids
+        return ids
+
+    def _by_backend(self, text: str) -> Ids:
+        return np.array(self._backend.encode(text, add_special_tokens=False).ids, np.int32)
+
+    def _same(self, fast: Callable[[str], Ids], parts: Mapping[str, Any]) -> bool:
+        """Whether ``fast`` gives the ids of the own engine, for a trial text and words of the vocabulary."""
+        vocabulary = list(parts["model"]["vocab"])
+        words = [self._backend.decoder.decode([token]) for token in vocabulary[:: max(1, len(vocabulary) // 1000)]]
+        texts = [piece for text in (_TRIAL, *_TRIAL.split("\n"), *words) for piece in self._split(text)[::2]]
+        try:
+            return all(np.array_equal(fast(text), self._by_backend(text)) for text in texts)
+        except (ValueError, OverflowError):
+            return False
+
+    def _segments_agree(self) -> bool:
+        """Whether segments on their own give what they give within a text."""
+        names = list(self._added)[:4]
+        text = "".join(name + part for name, part in zip(names, (_TRIAL, " a ", "\n\n", " b")))
+        by_segment = [self._added[p] if n % 2 else self._by_backend(p) for n, p in enumerate(self._split(text)) if p]
+        return not names or np.array_equal(np.concatenate(by_segment), self._by_backend(text))
+
+
+_TOKENS: WeakKeyDictionary[Any, tuple[int, Tokens]] = WeakKeyDictionary()
+
+
+def tokens_of(tokenizer: Any) -> Tokens:
+    """The ``Tokens`` of a tokenizer, kept as long as it lives and no token is added to it."""
+    known = _TOKENS.get(tokenizer)
+    if known is None or known[0] != len(tokenizer):
+        known = _TOKENS[tokenizer] = (len(tokenizer), Tokens(tokenizer))
+    return known[1]
+
+
+def _byte_level_pattern(parts: Mapping[str, Any]) -> str | None:
+    """The pattern that cuts text into words before byte-level BPE; none for any other kind of tokenizer."""
+    normalizer, model = parts["normalizer"], parts["model"]
+    if (
+        model["type"] != "BPE"
+        or model.get("dropout")
+        or model.get("unk_token")
+        or (normalizer or {}).get("type") not in (None, "NFC")
+    ):
+        return None
+    steps = parts["pre_tokenizer"] or {}
+    steps = steps.get("pretokenizers", [steps])
+    if not steps or steps[-1].get("type") != "ByteLevel" or steps[-1].get("add_prefix_space"):
+        return None
+    if len(steps) == 1 and steps[0].get("use_regex", True):
+        return _GPT2
+    if len(steps) == 2 and steps[0].get("type") == "Split" and not steps[1].get("use_regex", True):
+        split = steps[0]
+        if split["behavior"] == "Isolated" and not split["invert"]:
+            return str(split["pattern"].get("Regex")) if "Regex" in split["pattern"] else None
+    return None
+
+
+def _tiktoken(parts: Mapping[str, Any], pattern: str) -> Callable[[str], Ids] | None:
+    """tiktoken over the tokenizer's vocabulary; its ranks are places in the list of merges."""
+    import tiktoken
+
+    byte_of = {character: byte for byte, character in _byte_characters().items()}
+    vocabulary, model = parts["model"]["vocab"], parts["model"]
+    order = [token for token in vocabulary if len(token) == 1]
+    merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+    order += [left + right for left, right in merges]
+    if model.get("ignore_merges"):  # whole words of the vocabulary are taken as they are, merged or not
+        order += list(vocabulary)
+    order = list(dict.fromkeys(order))
+    try:
+        ranks = {bytes(byte_of[character] for character in token): rank for rank, token in enumerate(order)}
+        encoding = tiktoken.Encoding("toolwright", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    except (KeyError, ValueError):
+        return None
+    id_of_rank = np.array([vocabulary[token] for token in order], np.int32)
+    normal = (parts["normalizer"] or {}).get("type") == "NFC"
+
+    def encode(text: str) -> Ids:
+        if normal and not text.isascii():
+            text = unicodedata.normalize("NFC", text)
+        ids: Ids = id_of_rank[encoding.encode_to_numpy(text, disallowed_special=())]
+        return ids
+
+    return encode
+
+
+def _byte_characters() -> dict[int, str]:
+    """The character that stands for each byte in a byte-level vocabulary (GPT-2's table)."""
+    shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return {byte: chr(byte) for byte in shown} | {byte: chr(256 + number) for number, byte in enumerate(hidden)}
