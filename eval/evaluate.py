@@ -6,7 +6,6 @@ manifest), ``eval/report.json`` (with a manifest), ``eval/report.html`` and ``ev
 
 import asyncio
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from eval.console import print_report
 from eval.heldout import HeldoutTask, load_tasks, play_tasks
 from eval.report import build_report, write_report
 from eval.rows import PartialRows
-from eval.serving import Candidate, endpoint, find_candidates, first_model
+from eval.serving import Candidate, Endpoint, endpoint, find_candidates
 from eval.summary import TaskRow
 from mcpserver.world import open_configured
 from toolwright.artifacts import read_records, require, write_rows
@@ -98,8 +97,8 @@ def _rows_of(config: RunConfig, candidate: Candidate, tasks: Sequence[HeldoutTas
         with PartialRows(partial_path, job.key) as partial:
             waiting = [heldout for heldout in tasks if heldout.task.id not in partial.rows]
             if waiting:
-                with endpoint(config, candidate) as url:
-                    asyncio.run(_play(config, candidate.name, url, waiting, partial, len(tasks)))
+                with endpoint(config, candidate) as asked:
+                    asyncio.run(_play(config, candidate.name, asked, waiting, partial, len(tasks)))
             rows = [partial.rows[heldout.task.id] for heldout in tasks]
         write_rows(job.output, (row.model_dump(mode="json") for row in rows))
         partial_path.unlink()
@@ -108,10 +107,10 @@ def _rows_of(config: RunConfig, candidate: Candidate, tasks: Sequence[HeldoutTas
 
 
 async def _play(
-    config: RunConfig, name: str, url: str, waiting: Sequence[HeldoutTask], partial: PartialRows, n_all: int
+    config: RunConfig, name: str, asked: Endpoint, waiting: Sequence[HeldoutTask], partial: PartialRows, n_all: int
 ) -> None:
     """Play what is left of a model's tasks at its endpoint, with a progress bar."""
-    async with _open_chat(config, url) as chat, open_configured(config.tools) as worlds:
+    async with _open_chat(config, asked) as chat, open_configured(config.tools) as worlds:
         with _progress() as progress:
             bar = progress.add_task(name, total=n_all, completed=n_all - len(waiting), passed="")
 
@@ -131,14 +130,12 @@ async def _play(
             )
 
 
-def _open_chat(config: RunConfig, url: str) -> OpenAIChat:
-    key = os.environ.get(config.eval.api_key_env) or "EMPTY"
+def _open_chat(config: RunConfig, asked: Endpoint) -> OpenAIChat:
     section = config.eval
-    model = section.model_name or first_model(url, key)
     return OpenAIChat(
-        url,
-        model,
-        api_key=key,
+        asked.url,
+        asked.model,
+        api_key=asked.api_key,
         temperature=section.temperature,
         max_tokens=section.max_tokens,
         timeout_s=section.timeout_s,

@@ -28,8 +28,18 @@ from toolwright.errors import ArtifactError, ConfigError, EndpointError, ModelEr
 from toolwright.stage import run_dir
 
 STOP_S = 15.0
-_READY = re.compile(r"\bon (https?://\S+)")
+_READY = re.compile(r"serving (.+) on (https?://\S+)\s*")
+"""The line of ``python -m serve``, and no other: vLLM itself says early that it is "Starting … on http://…"."""
 _PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A model that can be asked: the base URL (``…/v1``), the name to ask for, and the key."""
+
+    url: str
+    model: str
+    api_key: str = "EMPTY"
 
 
 @dataclass(frozen=True)
@@ -151,28 +161,37 @@ def first_model(base_url: str, api_key: str, timeout_s: float = 30.0) -> str:
 
 
 @contextmanager
-def endpoint(config: RunConfig, candidate: Candidate) -> Iterator[str]:
-    """The base URL (``…/v1``) of a candidate's endpoint; serves it for the time unless it is a URL already.
+def endpoint(config: RunConfig, candidate: Candidate) -> Iterator[Endpoint]:
+    """The endpoint of a candidate; serves it for the time unless it has a URL already.
 
     Raises:
+        EndpointError: a URL that does not answer, or lists no model.
         ModelError: the server ended or was not ready in ``eval.serve_timeout_s``; shows its last lines.
     """
+    section = config.eval
     if candidate.url:
-        yield candidate.url
+        key = os.environ.get(section.api_key_env) or "EMPTY"
+        yield Endpoint(candidate.url, section.model_name or first_model(candidate.url, key), key)
         return
     with tempfile.TemporaryDirectory(prefix="toolwright-eval-") as folder:
         settings = Path(folder) / "config.yaml"
-        settings.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+        # What the file says about serving is for others: an adapter there would come on top of the base too.
+        serve = config.serve.model_copy(update={"adapter": None, "host": "127.0.0.1", "check": False})
+        content = config.model_copy(update={"serve": serve}).model_dump(mode="json")
+        settings.write_text(yaml.safe_dump(content), encoding="utf-8")
         command = [sys.executable, "-m", "serve", str(settings), "--model", candidate.model, "--port", "0"]
         if candidate.adapter:
             command += ["--adapter", str(candidate.adapter)]
-        with serving(command, timeout_s=config.eval.serve_timeout_s) as url:
-            yield f"{url}/v1"
+        key = os.environ.get(config.serve.api_key_env or "") or "EMPTY"
+        with serving(command, timeout_s=section.serve_timeout_s) as (model, url):
+            yield Endpoint(f"{url}/v1", model, key)
 
 
 @contextmanager
-def serving(command: Sequence[str], *, timeout_s: float, stop_s: float = STOP_S) -> Iterator[str]:
-    """Run a server for the time of the block; yields the address from its line ``serving … on http://…``.
+def serving(command: Sequence[str], *, timeout_s: float, stop_s: float = STOP_S) -> Iterator[tuple[str, str]]:
+    """Run a server for the time of the block; yields name and address from its line ``serving NAME on http://…``.
+
+    The list of models would not do: vLLM puts the base before the adapter on top of it.
 
     Args:
         command: what starts it.
@@ -193,13 +212,13 @@ def serving(command: Sequence[str], *, timeout_s: float, stop_s: float = STOP_S)
             preexec_fn=_end_with_parent(),
         )
         try:
-            url = _wait_until_ready(process, timeout_s)
-            if url is None:
+            ready = _wait_until_ready(process, timeout_s)
+            if ready is None:
                 ended = process.poll()
                 what = f"ended with code {ended}" if ended is not None else f"was not ready after {timeout_s:g} s"
                 raise _server_error(command, what, log)
             try:
-                yield url
+                yield ready
             except EndpointError:
                 if process.poll() is None:
                     raise
@@ -219,24 +238,24 @@ def _end_with_parent() -> Callable[[], None] | None:
     return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _wait_until_ready(process: "subprocess.Popen[str]", timeout_s: float) -> str | None:
-    addresses: queue.Queue[str | None] = queue.Queue()
+def _wait_until_ready(process: "subprocess.Popen[str]", timeout_s: float) -> tuple[str, str] | None:
+    found: queue.Queue[tuple[str, str] | None] = queue.Queue()
 
     def read() -> None:
         # Reads on after the address came, so that a talkative server never blocks on a full pipe.
         for line in process.stdout or ():
-            if found := _READY.search(line):
-                addresses.put(found[1].rstrip("/").removesuffix("/v1"))
-        addresses.put(None)
+            if line_read := _READY.fullmatch(line):
+                found.put((line_read[1], line_read[2].rstrip("/").removesuffix("/v1")))
+        found.put(None)
 
     threading.Thread(target=read, daemon=True).start()
     try:
-        url = addresses.get(timeout=timeout_s)
+        ready = found.get(timeout=timeout_s)
     except queue.Empty:
         return None
-    if url is None:
+    if ready is None:
         process.wait(STOP_S)
-    return url
+    return ready
 
 
 def _tail(log: IO[str], lines: int = 3, limit: int = 600) -> str:

@@ -13,8 +13,8 @@ from threading import Thread
 
 import pytest
 
-from eval.serving import find_candidates, first_model, serving
-from toolwright.config import EvalConfig, RunConfig
+from eval.serving import Candidate, endpoint, find_candidates, first_model, serving
+from toolwright.config import EvalConfig, RunConfig, ServeConfig
 from toolwright.errors import ArtifactError, ConfigError, EndpointError, ModelError, ToolwrightError
 from toolwright.stage import Job
 
@@ -30,6 +30,26 @@ time.sleep(600)
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + (
     "print('serving m on http://127.0.0.1:1/v1', flush=True); time.sleep(600)"
 )
+
+
+# Like vLLM with an adapter: says early where it will listen, and lists the base before what is asked for.
+FAKE_VLLM = """#!{python}
+import json, os, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+word = lambda flag: sys.argv[sys.argv.index(flag) + 1] if flag in sys.argv else None
+adapter = (word("--lora-modules") or "").partition("=")[0]
+names = [name for name in (word("--served-model-name"), adapter) if name]
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_): pass
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+        self.wfile.write(json.dumps({{"data": [{{"id": name}} for name in names]}}).encode())
+    def do_POST(self):
+        self.send_error(500)
+port = int(word("--port"))
+print(f"INFO serving soon: Starting vLLM server on http://127.0.0.1:{{port}}", flush=True)
+ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
 
 
 def is_alive(pid: int) -> bool:
@@ -54,9 +74,9 @@ def wait_for(path: Path, timeout_s: float = 10.0) -> int:
 
 
 def test_a_server_and_its_children_end_with_the_block(tmp_path: Path):
-    with serving([sys.executable, "-c", SERVER, str(tmp_path / "pid")], timeout_s=10) as url:
-        assert url == "http://127.0.0.1:8123"
+    with serving([sys.executable, "-c", SERVER, str(tmp_path / "pid")], timeout_s=10) as (name, url):
         child = wait_for(tmp_path / "pid")
+        assert (name, url) == (str(child), "http://127.0.0.1:8123")
         assert is_alive(child)
     assert wait_until_dead(child)
 
@@ -71,8 +91,8 @@ def test_a_server_ends_when_the_block_fails(tmp_path: Path):
 
 def test_a_server_that_will_not_end_is_killed():
     started = time.monotonic()
-    with serving([sys.executable, "-c", STUBBORN], timeout_s=10, stop_s=0.3) as url:
-        assert url == "http://127.0.0.1:1"
+    with serving([sys.executable, "-c", STUBBORN], timeout_s=10, stop_s=0.3) as ready:
+        assert ready == ("m", "http://127.0.0.1:1")
     assert time.monotonic() - started < 5
 
 
@@ -113,6 +133,33 @@ def test_a_server_ends_even_when_this_process_is_killed(tmp_path: Path):
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     assert wait_until_dead(child)
+
+
+@pytest.fixture
+def fake_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "vllm"
+    script.write_text(FAKE_VLLM.format(python=sys.executable))
+    script.chmod(0o755)
+    monkeypatch.setenv("VLLM_BIN", str(script))
+    monkeypatch.setenv("SERVER_KEY", "sesame")
+
+
+@pytest.mark.parametrize("with_adapter", [False, True])
+def test_the_model_that_is_asked_is_the_one_that_is_served_and_not_the_first_of_the_list(
+    fake_vllm: None, tmp_path: Path, with_adapter: bool
+):
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    base.mkdir()
+    (base / "config.json").write_text('{"model_type": "qwen3"}')
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"r": 8}')
+    # What the run serves to others is no part of the score.
+    serve = ServeConfig(adapter=str(adapter), check=True, api_key_env="SERVER_KEY")
+    config = RunConfig(runs_dir=str(tmp_path), serve=serve, eval=EvalConfig(model_name="of an endpoint"))
+    with endpoint(config, Candidate("m", str(base), adapter if with_adapter else None)) as asked:
+        listed = [first_model(asked.url, asked.api_key), asked.model]
+        assert listed == (["base+adapter/base", "base+adapter"] if with_adapter else ["base", "base"])
+        assert asked.api_key == "sesame"
 
 
 def make_artifact(config: RunConfig, output: str, **inputs: Path | str) -> Path:
