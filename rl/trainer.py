@@ -5,7 +5,6 @@ Answers whose whole group got the same reward carry no gradient without a KL ter
 Source: `trl/trainer/grpo_trainer.py` of TRL 1.16; overrides `_compute_loss` and `_get_per_token_logps_and_entropies`.
 """
 
-from collections import defaultdict
 from typing import Any
 
 import torch
@@ -13,13 +12,12 @@ from torch import Tensor
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import GRPOTrainer
 
-from rl.shared_prefix import score_group
-
-SUPPORTED_ATTENTION = ("sdpa", "eager")
+from rl.shared_prefix import score_answers
+from toolwright.segment_attention import use_segments
 
 
 class SharedPrefixTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped
-    """GRPOTrainer whose log-probabilities share prompts; falls back to TRL's pass where attention takes no mask."""
+    """GRPOTrainer whose log-probabilities share prompts; TRL's own pass where the model cannot."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -40,8 +38,7 @@ class SharedPrefixTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Log-probabilities and entropies of the completion tokens, both (B, C); zeros in the padding."""
-        implementation = getattr(self.accelerator.unwrap_model(model).config, "_attn_implementation", None)
-        if implementation not in SUPPORTED_ATTENTION or self.aux_loss_enabled:
+        if self.aux_loss_enabled or use_segments(self.accelerator.unwrap_model(model)) is not None:
             whole: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
@@ -51,36 +48,20 @@ class SharedPrefixTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped
             live_B = torch.ones(len(input_ids), dtype=torch.bool)
         shape = len(input_ids), logits_to_keep
         mask_BC = attention_mask[:, -logits_to_keep:].bool()
-        rows, logprobs, entropies = self._score_groups(model, input_ids, attention_mask, logits_to_keep, live_B)
+        rows = torch.nonzero(live_B.cpu())[:, 0].tolist()
+        pairs = [_split(input_ids[row], attention_mask[row].bool(), logits_to_keep) for row in rows]
+        with self.accelerator.autocast():
+            logprobs, entropies = score_answers(model, pairs, self.temperature)
         live_BC = torch.zeros(shape, dtype=torch.bool, device=input_ids.device)
-        for row in rows:
-            live_BC[row] = mask_BC[row]
-        order = torch.tensor(rows, device=input_ids.device).argsort().tolist()
-        logprobs_BC = torch.zeros(shape, device=input_ids.device)
-        logprobs_BC = logprobs_BC.masked_scatter(live_BC, torch.cat([logprobs[index] for index in order]))
-        entropy_M = torch.cat([entropies[index] for index in order])
+        live_BC[rows] = mask_BC[rows]
+        logprobs_BC = torch.zeros(shape, device=input_ids.device).masked_scatter(live_BC, torch.cat(logprobs))
+        entropy_M = torch.cat(entropies)
         # Answers that were left out get the mean, so that the logged mean is that of the others.
         entropy_BC = torch.full(shape, float(entropy_M.mean()), device=input_ids.device)
         return logprobs_BC, entropy_BC.masked_scatter(live_BC, entropy_M), None
 
-    def _score_groups(
-        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, live_B: Tensor
-    ) -> tuple[list[int], list[Tensor], list[Tensor]]:
-        """Rows in the order of their groups, with log-probabilities and entropies of each row's tokens."""
-        groups: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
-        answers: dict[int, list[int]] = {}
-        for row in torch.nonzero(live_B.cpu())[:, 0].tolist():
-            real = attention_mask[row].bool()
-            prompt = input_ids[row, :-logits_to_keep][real[:-logits_to_keep]].tolist()
-            answers[row] = input_ids[row, -logits_to_keep:][real[-logits_to_keep:]].tolist()
-            groups[tuple(prompt)].append(row)
-        rows: list[int] = []
-        logprobs: list[Tensor] = []
-        entropies: list[Tensor] = []
-        for prompt_ids, members in groups.items():
-            with self.accelerator.autocast():
-                scored = score_group(model, prompt_ids, [answers[row] for row in members], self.temperature)
-            rows += members
-            logprobs += scored[0]
-            entropies += scored[1]
-        return rows, logprobs, entropies
+
+def _split(ids_T: Tensor, real_T: Tensor, completion: int) -> tuple[list[int], list[int]]:
+    """Prompt and answer of a row whose last ``completion`` places are the answer's, without padding."""
+    prompt, answer = ids_T[:-completion], ids_T[-completion:]
+    return prompt[real_T[:-completion]].tolist(), answer[real_T[-completion:]].tolist()

@@ -10,7 +10,6 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from toolwright.errors import ConfigError
 from toolwright.forest import Forest, Row, plant, scored_logits
 from toolwright.segment_attention import NAME, use_segments
 
@@ -161,7 +160,7 @@ MODELS = {
 def test_losses_are_those_of_the_rows_alone_in_every_family(kind: str, min_shared: int | None) -> None:
     model = make(kind, **MODELS[kind])
     packed = copy.deepcopy(model)
-    assert use_segments(packed, "sft.packing")
+    assert use_segments(packed) is None
     with torch.no_grad():
         compare(model, packed, some_rows(), min_shared, 2e-5)
 
@@ -192,7 +191,7 @@ def test_gradients_are_those_of_the_rows_alone(min_shared: int | None, lora: boo
         model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
     model.train()
     packed = copy.deepcopy(model)
-    use_segments(packed, "sft.packing")
+    use_segments(packed)
     if checkpointing is not None:
         packed.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": checkpointing})
         packed.enable_input_require_grads()
@@ -202,7 +201,7 @@ def test_gradients_are_those_of_the_rows_alone(min_shared: int | None, lora: boo
 def test_bfloat16_is_as_near_as_its_rounding() -> None:
     model = make(initializer_range=0.05).to(torch.bfloat16)
     packed = copy.deepcopy(model)
-    use_segments(packed, "sft.packing")
+    use_segments(packed)
     with torch.no_grad():
         compare(model, packed, some_rows(), 16, 5e-2)
 
@@ -210,7 +209,7 @@ def test_bfloat16_is_as_near_as_its_rounding() -> None:
 def test_a_model_that_runs_our_attention_still_reads_masks_without_a_forest() -> None:
     model = make()
     packed = copy.deepcopy(model)
-    use_segments(packed, "sft.packing")
+    use_segments(packed)
     assert packed.config._attn_implementation == NAME
     ids = torch.randint(3, VOCABULARY, (2, 9))
     mask = torch.ones_like(ids)
@@ -224,7 +223,7 @@ def test_a_model_that_runs_our_attention_still_reads_masks_without_a_forest() ->
 
 def test_the_configuration_that_is_saved_names_no_attention_of_ours(tmp_path: Any) -> None:
     model = make()
-    use_segments(model, "sft.packing")
+    use_segments(model)
     model.save_pretrained(tmp_path)
     assert NAME not in (tmp_path / "config.json").read_text()
 
@@ -233,12 +232,11 @@ def test_layers_that_would_mix_rows_are_refused() -> None:
     config = Qwen3Config(**SHAPE)
     model = Qwen3ForCausalLM(config)
     config.layer_types = ["linear_attention", "full_attention"]
-    with pytest.raises(ConfigError, match=r"sft.packing: qwen3 has linear_attention layers.* set it to none"):
-        use_segments(model, "sft.packing")
+    assert use_segments(model) == "qwen3 has linear_attention layers, in which rows would see each other"
 
 
 def test_another_attention_that_was_chosen_is_left_alone() -> None:
     model = make()
     model.config._attn_implementation_internal = "flex_attention"
-    assert not use_segments(model, "sft.packing")
+    assert use_segments(model) == "attention flex_attention cannot share tokens, only sdpa and eager can"
     assert model.config._attn_implementation == "flex_attention"

@@ -14,11 +14,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
-from toolwright.errors import ConfigError
-
 NAME = "toolwright_forest"
 REPLACED = ("sdpa", "eager")
-"""Attention that ours stands in for; others (flash_attention_2, flex_attention) find rows by their positions."""
+"""Attention that ours stands in for; others (flash_attention_2, flex_attention) find whole rows by their positions."""
 _LAYERS = {"full_attention", "sliding_attention"}
 
 
@@ -63,30 +61,22 @@ class Layout:
         return seen & (keys > queries - window) if narrow and window is not None else seen
 
 
-def use_segments(model: Any, setting: str) -> bool:
-    """Let ``model`` run our attention in place of sdpa and eager; false where it has another, which stays.
-
-    Args:
-        model: a transformers model, or one with PEFT around it.
-        setting: what the user chose, for the message.
-
-    Raises:
-        ConfigError: layers that are not plain attention, or attention that cannot be replaced.
-    """
+def use_segments(model: Any) -> str | None:
+    """Let ``model`` (PEFT around it or not) run our attention in place of sdpa and eager, or say why it cannot."""
     config = model.config.get_text_config()
+    if config._attn_implementation == NAME:
+        return None
     others = sorted(set(getattr(config, "layer_types", None) or ()) - _LAYERS)
     if others:
-        raise ConfigError(
-            f"{setting}: {config.model_type} has {others[0]} layers, which would mix rows; set it to none"
-        )
-    if config._attn_implementation not in (*REPLACED, NAME):
-        return False
+        return f"{config.model_type} has {others[0]} layers, in which rows would see each other"
+    if config._attn_implementation not in REPLACED:
+        return f"attention {config._attn_implementation} cannot share tokens, only {' and '.join(REPLACED)} can"
     AttentionInterface.register(NAME, segment_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     (model.get_base_model() if hasattr(model, "get_base_model") else model).set_attn_implementation(NAME)
-    if model.config.get_text_config()._attn_implementation != NAME:
-        raise ConfigError(f"{setting}: the attention of {config.model_type} cannot be replaced; set it to none")
-    return True
+    if config._attn_implementation != NAME:
+        return f"the attention of {config.model_type} cannot be replaced"
+    return None
 
 
 def segment_attention(
