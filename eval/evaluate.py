@@ -140,6 +140,7 @@ def _open_chat(config: RunConfig, asked: Endpoint) -> OpenAIChat:
         max_tokens=section.max_tokens,
         timeout_s=section.timeout_s,
         retries=section.retries,
+        any_api=not asked.ours,
     )
 
 

@@ -35,11 +35,12 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model that can be asked: the base URL (``…/v1``), the name to ask for, and the key."""
+    """A model that can be asked: the base URL (``…/v1``), the name to ask for, the key, and whether we serve it."""
 
     url: str
     model: str
-    api_key: str = "EMPTY"
+    api_key: str
+    ours: bool
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def endpoint(config: RunConfig, candidate: Candidate) -> Iterator[Endpoint]:
     section = config.eval
     if candidate.url:
         key = os.environ.get(section.api_key_env) or "EMPTY"
-        yield Endpoint(candidate.url, section.model_name or first_model(candidate.url, key), key)
+        yield Endpoint(candidate.url, section.model_name or first_model(candidate.url, key), key, ours=False)
         return
     with tempfile.TemporaryDirectory(prefix="toolwright-eval-") as folder:
         settings = Path(folder) / "config.yaml"
@@ -184,7 +185,7 @@ def endpoint(config: RunConfig, candidate: Candidate) -> Iterator[Endpoint]:
             command += ["--adapter", str(candidate.adapter)]
         key = os.environ.get(config.serve.api_key_env or "") or "EMPTY"
         with serving(command, timeout_s=section.serve_timeout_s) as (model, url):
-            yield Endpoint(f"{url}/v1", model, key)
+            yield Endpoint(f"{url}/v1", model, key, ours=True)
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from toolwright.chat import OpenAIChat, Reply, ScriptedChat, read_reply
+from toolwright.episode import play
 from toolwright.errors import EndpointError
-from toolwright.records import Message, ToolCall, ToolSpec
+from toolwright.records import Message, ToolCall, ToolResult, ToolSpec
 
 ASK = [Message(role="user", content="Weather in Paris?")]
 TOOL = ToolSpec(name="weather", description="The weather.")
@@ -104,6 +105,43 @@ def test_the_request_has_openai_form_and_the_reply_is_a_message() -> None:
     }
     call = ToolCall(name="weather", arguments={"city": "Paris"}, id="abc")
     assert reply == Reply(Message(role="assistant", tool_calls=(call,)), "tool_calls", (), 12, 7)
+
+
+@pytest.mark.parametrize("any_api", [True, False])
+@pytest.mark.parametrize("good_calls", [0, 2])
+def test_a_hosted_api_gets_no_result_without_a_call_and_the_model_still_hears_what_was_wrong(
+    any_api: bool, good_calls: int
+) -> None:
+    """Plays an episode whose first reply has a call with broken arguments; looks at the second request."""
+    good = [{"id": f"g{n}", "function": {"name": "weather", "arguments": "{}"}} for n in range(good_calls)]
+    broken = {"id": "b", "function": {"name": "weather", "arguments": "{"}}
+
+    class Sky:
+        async def call(self, call: ToolCall) -> ToolResult:
+            return ToolResult(content=f"sunny {call.id}")
+
+    async def run() -> list[dict[str, Any]]:
+        first = ok({"content": None, "tool_calls": [*good, broken]})
+        async with (
+            endpoint(first, ok({"content": "Sunny."})) as (url, requests),
+            OpenAIChat(url, "tiny", any_api=any_api) as chat,
+        ):
+            await play(chat, Sky(), ASK, [TOOL])
+        messages: list[dict[str, Any]] = requests[1]["messages"]
+        return messages
+
+    _, assistant, *told = asyncio.run(run())
+    assert '{"name": "weather", "arguments": {}' in assistant["content"]
+    assert "malformed_call: " in told[-1]["content"]
+    ids = [message["tool_call_id"] for message in told if message["role"] == "tool"]
+    assert [message["content"].splitlines()[0] for message in told[:good_calls]] == ["sunny g0", "sunny g1"][
+        :good_calls
+    ]
+    if any_api:
+        assert ids == [call["id"] for call in assistant.get("tool_calls", [])]
+        assert [message["role"] for message in told] == (["tool", "tool"] if good_calls else ["user"])
+    else:
+        assert len(ids) == good_calls + 1
 
 
 def test_without_tools_and_seed_the_request_names_none() -> None:

@@ -48,7 +48,8 @@ class OpenAIChat:
     """A model behind an OpenAI-compatible endpoint; use it as an async context manager, which closes the client.
 
     ``retries`` counts the attempts after the first one, with growing pauses, for 408, 409, 429, 5xx, timeouts and
-    refused connections. ``timeout_s`` is for one attempt.
+    refused connections. ``timeout_s`` is for one attempt. ``any_api`` sends what every API takes (``for_any_api``);
+    a server of our own renders the messages as they are, which is also how RL renders them.
     """
 
     def __init__(
@@ -61,12 +62,13 @@ class OpenAIChat:
         timeout_s: float = 120,
         retries: int = 4,
         dialect: str = "hermes",
+        any_api: bool = True,
     ) -> None:
         _check_address(base_url, api_key)
         import openai  # takes a second, which commands that ask no model should not pay
 
         self.url = f"{base_url.rstrip('/')}/chat/completions"
-        self.model, self.dialect = model, dialect
+        self.model, self.dialect, self._any_api = model, dialect, any_api
         self._sampling = {"temperature": temperature, "max_tokens": max_tokens}
         self._timeout_s, self._retries = timeout_s, retries
         self._client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout_s, max_retries=retries)
@@ -89,8 +91,8 @@ class OpenAIChat:
         Raises:
             EndpointError: names URL, status, the start of the body and what to do next.
         """
-        body: dict[str, Any] = {"model": self.model, "messages": [message.to_openai() for message in messages]}
-        body |= self._sampling
+        rows = for_any_api(messages) if self._any_api else [message.to_openai() for message in messages]
+        body: dict[str, Any] = {"model": self.model, "messages": rows} | self._sampling
         if tools:
             body["tools"] = [tool.to_openai() for tool in tools]
         if seed is not None:
@@ -127,6 +129,26 @@ class OpenAIChat:
         step = _NEXT_STEP.get(status) or ("look at the server's log" if status >= 500 else "correct the request")
         text = " ".join(error.response.text.split())[:120]
         return f"{self.url}: HTTP {status} for model {self.model!r}: {text!r}; {step}"
+
+
+def for_any_api(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """The messages in OpenAI form, without tool messages that answer no call: hosted APIs refuse those.
+
+    Such a message says that a call could not be read. Its text joins the result before it, since some APIs take no
+    user after a tool; where the turn has no result it becomes a user's message.
+    """
+    rows: list[dict[str, Any]] = []
+    asked: set[str] = set()
+    for message in messages:
+        if message.role == "assistant":
+            asked = {call.id for call in message.tool_calls}
+        if message.role != "tool" or message.tool_call_id in asked:
+            rows.append(message.to_openai())
+        elif rows and rows[-1]["role"] == "tool":
+            rows[-1]["content"] = f"{rows[-1]['content']}\n{message.content or ''}"
+        else:
+            rows.append({"role": "user", "content": message.content or ""})
+    return rows
 
 
 def _check_address(base_url: str, api_key: str) -> None:
