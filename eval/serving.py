@@ -98,7 +98,7 @@ def _candidate(config: RunConfig, name: str, arguments: str) -> Candidate:
     if name == "merged":
         require(run / "merged", made_by=f"python -m merge{after}")
         return Candidate(name, str(run / "merged"), inputs={"model": run / "merged"})
-    return _directory(name)
+    return _directory(config, name)
 
 
 def _weights(model: str) -> Path | str:
@@ -115,14 +115,33 @@ def _with_adapter(config: RunConfig, name: str, adapter: Path, made_by: str) -> 
     return Candidate(name, str(model), adapter, inputs={"model": model, "adapter": adapter})
 
 
-def _directory(name: str) -> Candidate:
+def _directory(config: RunConfig, name: str) -> Candidate:
     path = find_file(Path(name))
+    if (path / "adapter_config.json").is_file():
+        return _foreign_adapter(config, path)
     if not (path / "config.json").is_file():
-        what = "a directory without config.json" if path.is_dir() else "no such directory"
+        what = "a directory without config.json or adapter_config.json" if path.is_dir() else "no such directory"
         raise ModelError(
-            f"eval.models: {name!r} is {what}; use base, sft, rl, merged, a model directory or http://…/v1"
+            f"eval.models: {name!r} is {what}; use base, sft, rl, merged, a directory with a model or an adapter, or "
+            "http://…/v1"
         )
-    return Candidate(path.resolve().name, str(path), inputs={"model": path})
+    return Candidate(_short_name(config, path), str(path), inputs={"model": path})
+
+
+def _foreign_adapter(config: RunConfig, adapter: Path) -> Candidate:
+    """An adapter from anywhere, a checkpoint for one, on the base of the configuration."""
+    from toolwright.model import require_same_base  # loads torch, which no other name needs
+
+    model = _weights(config.model)
+    require_same_base(adapter, model)
+    return Candidate(_short_name(config, adapter), str(model), adapter, inputs={"model": model, "adapter": adapter})
+
+
+def _short_name(config: RunConfig, path: Path) -> str:
+    """The directory's own name; its path where another model of the list has that name too: each run has `adapter`."""
+    own = path.resolve().name
+    names = [Path(model).resolve().name for model in config.eval.models]
+    return own if names.count(own) == 1 else str(path.resolve())
 
 
 def merged_from(merged: Path) -> str | None:

@@ -203,13 +203,41 @@ def test_a_merged_model_of_another_adapter_is_not_the_rl_model(tmp_path: Path):
     assert rl.adapter == adapter
 
 
+def make_adapter(path: Path, base: Path) -> str:
+    path.mkdir(parents=True)
+    (path / "adapter_config.json").write_text(json.dumps({"r": 8, "base_model_name_or_path": str(base)}))
+    return str(path)
+
+
+def test_an_adapter_from_anywhere_is_scored_on_the_base_of_the_run(tmp_path: Path):
+    base = tmp_path / "base"
+    checkpoint = make_adapter(tmp_path / "try/sft/checkpoints/checkpoint-25", base)
+    one, other = (make_adapter(tmp_path / name / "sft/adapter", base) for name in ("one", "other"))
+    found = find_candidates(make_run(tmp_path, checkpoint, one, other))
+    assert [(c.name, c.model, str(c.adapter)) for c in found] == [
+        ("checkpoint-25", str(base), checkpoint),
+        (one, str(base), one),
+        (other, str(base), other),
+    ]
+    assert found[1].inputs == {"model": base, "adapter": Path(one)}
+
+
+def test_an_adapter_from_anywhere_of_another_base_is_refused(tmp_path: Path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text('{"hidden_size": 8}')
+    with pytest.raises(ModelError, match=r"made for .*/other, not for .*/base; name its own base model"):
+        find_candidates(make_run(tmp_path, make_adapter(tmp_path / "adapter", other)))
+
+
 @pytest.mark.parametrize(
     ("models", "error", "message"),
     [
         (["base", "sft"], ArtifactError, r"sft/adapter does not exist.*accelerate launch sft/train.py my.yaml"),
         (["rl"], ArtifactError, r"rl/adapter does not exist.*python -m rl.train my.yaml"),
         (["merged"], ArtifactError, r"merged does not exist.*python -m merge my.yaml"),
-        (["nowhere/x"], ModelError, r"'nowhere/x' is no such directory; use base, sft, rl"),
+        (["nowhere/x"], ModelError, r"'nowhere/x' is no such directory; use base, sft, rl, merged, a directory with"),
+        (["tests"], ModelError, r"'tests' is a directory without config.json or adapter_config.json; use base"),
         (["base", "base"], ConfigError, r"name each model once, got base, base"),
         ([], ConfigError, r"name at least one model, got nothing"),
     ],

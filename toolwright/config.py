@@ -230,7 +230,7 @@ class EvalConfig(Section):
     suites: list[Literal["heldout"]] = Field(["heldout"], description="what to score")
     models: list[str] = Field(
         ["base", "sft", "rl"],
-        description="base, sft, rl, merged, a model directory, or an endpoint http://…/v1",
+        description="base, sft, rl, merged, a directory (a model, or an adapter for the base), or http://…/v1",
     )
     model_name: str | None = Field(None, description="model name to ask an endpoint for; none: the first it lists")
     n_tasks: Positive | None = Field(None, description="use at most this many held-out tasks; none: all")
