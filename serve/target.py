@@ -39,7 +39,7 @@ def find_target(config: RunConfig) -> Target:
 
     Raises:
         ArtifactError: a model or an adapter of the run that is not there; names the command that makes it.
-        ModelError: a directory that does not exist or holds no model.
+        ModelError: a directory that does not exist or holds no model, or an adapter for another base.
         ConfigError: vLLM is asked for and not found, or the key's variable is not set.
     """
     name, source = _find_model(config)
@@ -47,12 +47,17 @@ def find_target(config: RunConfig) -> Target:
     if adapter is not None:
         name = f"{name}+{config.serve.adapter}" if config.serve.adapter in ("sft", "rl") else f"{name}+{adapter.name}"
     vllm = _find_vllm(config)
+    if vllm and adapter is not None:  # our own engine looks for itself when it loads; vLLM would not notice
+        from toolwright.model import require_same_base
+
+        require_same_base(adapter, source)
     return Target(name, source, adapter, "vllm" if vllm else "transformers", vllm or "", _api_key(config))
 
 
 def _find_model(config: RunConfig) -> tuple[str, str]:
     wanted = config.serve.model
-    if wanted == "base":
+    # No adapter belongs on a merged model, and `merged` is what is there when only --adapter was given.
+    if wanted == "base" or (wanted == "merged" and config.serve.adapter is not None):
         return "base", _directory_or_hub_id(config.model)
     if wanted == "merged" and not Path("merged").is_dir():
         merged = run_dir(config) / "merged"

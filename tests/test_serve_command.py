@@ -265,6 +265,21 @@ def test_names_of_models_and_adapters(small_model_dir: Path, tmp_path: Path) -> 
     assert (target.name, target.adapter) == ("model+sft", adapter)
     target = find_target(make_config(tmp_path, model=str(small_model_dir), adapter=str(adapter)))
     assert target.name == "model+adapter"
+    target = find_target(make_config(tmp_path, adapter="sft"))  # before any merge, with nothing said about the model
+    assert (target.name, target.source.endswith("models/tiny")) == ("base+sft", True)
+
+
+def test_an_adapter_for_another_base_never_reaches_vllm(
+    small_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_BIN", sys.executable)
+    (tmp_path / "adapter").mkdir()
+    named = json.dumps({"base_model_name_or_path": str(small_model_dir)})
+    (tmp_path / "adapter/adapter_config.json").write_text(named)
+    serve = ServeConfig(adapter=str(tmp_path / "adapter"), model=str(small_model_dir))
+    assert find_target(RunConfig(serve=serve)).engine == "vllm"
+    with pytest.raises(ModelError, match=r"made for .*, not for .*models/tiny; name its own base model"):
+        find_target(RunConfig(serve=serve.model_copy(update={"model": "base"})))
 
 
 @pytest.mark.parametrize(

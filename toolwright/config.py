@@ -210,7 +210,9 @@ class MergeConfig(Section):
 class ServeConfig(Section):
     """The OpenAI-compatible endpoint."""
 
-    model: str = Field("merged", description="directory, `merged` of the run, `base`, or a hub id")
+    model: str = Field(
+        "merged", description="directory, `merged` of the run (with an adapter: `base`), `base`, or a hub id"
+    )
     adapter: str | None = Field(None, description="adapter on top: sft, rl, or a directory")
     engine: Literal["auto", "vllm", "transformers"] = Field("auto", description="auto: vLLM where its command is found")
     host: str = Field("127.0.0.1", description="address to listen on; others can reach anything but loopback")
