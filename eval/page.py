@@ -4,10 +4,7 @@ Everything that models, tools or configurations wrote is escaped, or travels as 
 content security policy lets no script run but its own.
 """
 
-import base64
-import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 from eval.charts import Series, interval_bar, line_chart, p_value, percent, plain_bar
 from eval.heldout import HeldoutTask
 from eval.summary import TaskRow
+from toolwright.page import fill, safe_json, script_hash
 from toolwright.records import ToolCall
 
 MAX_DATA_BYTES = 2_600_000
@@ -61,7 +59,7 @@ def build_page(
         template,
         {
             "title": f"toolwright: {escape(report['run'])}",
-            "script_hash": _script_hash(template),
+            "script_hash": script_hash(template),
             "eyebrow": f"toolwright · run {escape(report['run'])} · {escape(report['created'][:10])}",
             "headline": _headline(report["models"]),
             "lead": f"Share of {report['tasks']} held-out tasks passed, each played live against real tools in an "
@@ -73,16 +71,6 @@ def build_page(
             "data": data,
         },
     )
-
-
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """Put values into ``{{name}}`` places, in one pass: what a value holds is never filled again."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: values[place[1]], template)
-
-
-def _script_hash(template: str) -> str:
-    script = template.split("<script>")[1].split("</script>")[0]
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _headline(models: Sequence[Mapping[str, Any]]) -> str:
@@ -208,7 +196,7 @@ def embed_tasks(
     by_id = [{row.id: row for row in rows} for rows in rows_by_model.values()]
     for limit in TEXT_LIMITS:
         entries = [_task_entry(heldout, [rows.get(heldout.task.id) for rows in by_id], limit) for heldout in tasks]
-        sizes = [len(_safe_json(entry).encode()) + 1 for entry in entries]
+        sizes = [len(safe_json(entry).encode()) + 1 for entry in entries]
         if sum(sizes) <= max_bytes:
             break
     shown, room = 0, max_bytes
@@ -218,12 +206,7 @@ def embed_tasks(
     note = f"Long texts are cut at {limit} characters; whole rows are in the .jsonl files beside this page."
     if shown < len(entries):
         note = f"The first {shown} of {len(entries)} tasks. {note}"
-    return _safe_json({"models": list(rows_by_model), "tasks": entries[:shown]}), note
-
-
-def _safe_json(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return safe_json({"models": list(rows_by_model), "tasks": entries[:shown]}), note
 
 
 def _task_entry(heldout: HeldoutTask, rows: Sequence[TaskRow | None], limit: int) -> dict[str, Any]:

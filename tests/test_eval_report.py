@@ -14,11 +14,12 @@ from eval.charts import Series, draw_reward_curve, line_chart, p_value, smooth, 
 from eval.console import print_report
 from eval.heldout import HeldoutTask
 from eval.metrics import CallRecord, Verdict
-from eval.page import build_page, embed_tasks, fill
+from eval.page import build_page, embed_tasks
 from eval.report import build_report, funnel, read_curves, write_report
 from eval.summary import TaskRow
 from toolwright.artifacts import write_rows
 from toolwright.config import RunConfig
+from toolwright.page import fill
 from toolwright.records import MODES, Message, Plan, Step, ToolCall, ToolSpec
 from toolwright.task import Task
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from toolwright.cli import main
-from toolwright.command import Flag, parse_command, run_command
+from toolwright.command import Flag, Option, parse_command, parse_with_options, run_command
 from toolwright.config import RunConfig
 from toolwright.errors import DataError
 
@@ -82,3 +82,16 @@ def test_the_doctor_reports_on_this_machine(capsys: pytest.CaptureFixture[str]) 
     text = capsys.readouterr().out
     assert "python" in text
     assert "cores" in text
+
+
+def test_a_command_may_take_a_file_and_options_of_its_own() -> None:
+    options = (Option("--rows", "how many", int, 20), Option("--out", "where"))
+    config, values = parse_with_options(
+        ["my data.jsonl", "seed=3", "--rows", "5"],
+        prog="x",
+        about="y",
+        sections=["sft"],
+        options=options,
+        file_key="sft.data",
+    )
+    assert (config.sft.data, config.seed, values) == ("my data.jsonl", 3, {"rows": 5, "out": None})

@@ -30,6 +30,15 @@ class Flag(NamedTuple):
     many: bool = False
 
 
+class Option(NamedTuple):
+    """A flag that is no key of the configuration, but only for one command; ``read`` makes its value from text."""
+
+    name: str
+    help: str
+    read: Callable[[str], Any] = str
+    default: Any = None
+
+
 def parse_command(
     argv: Sequence[str] | None, *, prog: str, about: str, sections: Sequence[str], flags: Sequence[Flag] = ()
 ) -> RunConfig:
@@ -39,6 +48,27 @@ def parse_command(
         ConfigError: wrong key, value or file.
         SystemExit: ``--help`` (0) or a flag that does not exist (2).
     """
+    return parse_with_options(argv, prog=prog, about=about, sections=sections, flags=flags)[0]
+
+
+def parse_with_options(
+    argv: Sequence[str] | None,
+    *,
+    prog: str,
+    about: str,
+    sections: Sequence[str],
+    flags: Sequence[Flag] = (),
+    options: Sequence[Option] = (),
+    file_key: str | None = None,
+) -> tuple[RunConfig, dict[str, Any]]:
+    """As ``parse_command``, and the values of ``options`` by name (``--out`` is ``out``).
+
+    With ``file_key``, a word that names no YAML file is the value of that key: ``FILE [config.yaml] …``.
+
+    Raises:
+        ConfigError, SystemExit: as ``parse_command``.
+    """
+    file = "[FILE] " if file_key else ""
     parser = argparse.ArgumentParser(
         prog=prog,
         description=about,
@@ -46,18 +76,27 @@ def parse_command(
         epilog="keys, as section.key=value here or in the YAML file, with defaults:\n" + describe_fields(sections),
     )
     parser.add_argument(
-        "words", nargs="*", metavar="[config.yaml] [section.key=value …]", help="default: configs/tiny.yaml"
+        "words", nargs="*", metavar=f"{file}[config.yaml] [section.key=value …]", help="default: configs/tiny.yaml"
     )
     for flag in flags:
         extra: dict[str, Any] = {"action": "store_true", "default": None} if flag.switch else {"metavar": "VALUE"}
         parser.add_argument(*flag.names, dest=flag.key, help=f"{flag.help} (short for {flag.key})", **extra)
+    for option in options:
+        parser.add_argument(option.name, type=option.read, default=option.default, metavar="VALUE", help=option.help)
     parsed = vars(parser.parse_intermixed_args(argv))
     overrides = [word for word in parsed["words"] if "=" in word and not Path(word).exists()]
     files = [word for word in parsed["words"] if word not in overrides]
+    if file_key:
+        named = [word for word in files if not word.endswith((".yaml", ".yml"))]
+        if len(named) > 1:
+            raise ConfigError(f"one file at a time, got {', '.join(named)}")
+        files = [word for word in files if word not in named]
+        overrides += [f"{file_key}={json.dumps(word)}" for word in named]
     if len(files) > 1:
         raise ConfigError(f"one configuration file at a time, got {', '.join(files)}")
     overrides += [f"{flag.key}={_flag_value(flag, parsed[flag.key])}" for flag in flags if parsed[flag.key] is not None]
-    return load_config(Path(files[0]) if files else None, overrides)
+    config = load_config(Path(files[0]) if files else None, overrides)
+    return config, {name: parsed[name] for name in (option.name.lstrip("-").replace("-", "_") for option in options)}
 
 
 def _flag_value(flag: Flag, value: str | bool) -> str:
