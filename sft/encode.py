@@ -21,6 +21,7 @@ from toolwright.records import Conversation, Message
 __all__ = ["IGNORE", "EncodeError", "Encoded", "Refusal", "Span", "TrainPolicy", "encode", "encode_many"]
 
 IGNORE = -100
+_FIRST_VERIFIED = (0, 7, 63, 511)
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,8 @@ def encode_many(
 
     Every trained turn of every row is read back and compared with its message, and the tokens of its prompt are those
     that the prompt has alone. ``verify`` says for which conversations this is done once more from nothing, with the
-    tokenizer's own rendering and encoding of each prompt: for all, or for a sample (the 1st, 2nd, 4th, 8th, …, and
-    each 1000th).
+    tokenizer's own rendering and encoding of each prompt: for all, or of the first and last prompt for a sample (the
+    1st, 8th, 64th, 512th and each 1000th).
 
     Raises:
         EncodeError, DataError: as ``encode``, for the first conversation that cannot be and no ``refused``.
@@ -150,8 +151,8 @@ def encode_many(
             conversation = item if isinstance(item, Conversation) else Conversation.from_row(item)
             kwargs = {**(template_kwargs or {}), **conversation.chat_template_kwargs}
             frame = learn_frame(tokenizer, kwargs)
-            again = verify == "full" or not (index + 1) & index or index % 1000 == 0
-            rows += _encode(conversation, index, frame, tokens, train, max_tokens, again)
+            depth = verify if verify == "full" or index in _FIRST_VERIFIED or index % 1000 == 999 else None
+            rows += _encode(conversation, index, frame, tokens, train, max_tokens, depth)
         except DataError as error:
             if refused is None:
                 raise
@@ -166,7 +167,7 @@ def _encode(
     tokens: Tokens,
     train: TrainPolicy,
     max_tokens: int | None,
-    verify: bool,
+    verify: Literal["sample", "full"] | None,
 ) -> list[Encoded]:
     if train.markers == "escape":
         conversation = escape_markers(conversation, frame)
@@ -180,7 +181,8 @@ def _encode(
     rows = [_label(conversation, row, index, tokens, train, max_tokens) for row in rendered]
     if verify:
         for row, text in zip(rows, rendered):
-            _verify(conversation, row, text, frame, train)
+            spans = row.spans if verify == "full" else (*row.spans[:1], *row.spans[1:][-1:])
+            _verify(conversation, row, text, frame, spans if train.history != "as_rendered" else ())
     return rows
 
 
@@ -264,8 +266,8 @@ def _weigh_reasoning(
         weights[words] *= train.reasoning_weight
 
 
-def _verify(conversation: Conversation, row: Encoded, rendered: Rendered, frame: Frame, train: TrainPolicy) -> None:
-    """Compare a row with what the tokenizer itself gives for it, and for the prompt of each of its turns.
+def _verify(conversation: Conversation, row: Encoded, rendered: Rendered, frame: Frame, spans: Sequence[Span]) -> None:
+    """Compare a row with what the tokenizer itself gives for it, and for the prompts of the turns ``spans``.
 
     Raises:
         EncodeError: they differ; names the message and shows the text around.
@@ -285,8 +287,7 @@ def _verify(conversation: Conversation, row: Encoded, rendered: Rendered, frame:
     shown = messages[: rendered.stop]
     own = frame.render(shown, tools, prompt=False) + borrowed(shown[-1], frame)
     require_same(ids_of(own)[: len(row.input_ids)], row.input_ids.tolist(), where, "the tokenizer's render differs")
-    for span in row.spans:
-        if train.history != "as_rendered":
-            prompt = frame.render(messages[: span.message], tools, prompt=True)
-            ours = row.input_ids[: span.start].tolist()
-            require_same(ids_of(prompt), ours, f"{where}: messages[{span.message}]", "the served prompt differs")
+    for span in spans:
+        prompt = frame.render(messages[: span.message], tools, prompt=True)
+        ours = row.input_ids[: span.start].tolist()
+        require_same(ids_of(prompt), ours, f"{where}: messages[{span.message}]", "the served prompt differs")

@@ -19,6 +19,7 @@ from toolwright.errors import DataError, ModelError
 from toolwright.records import Message, ToolCall, ToolSpec
 
 Kind = Literal["text", "call"]
+_KEPT_TOOLS = 256
 
 
 class EncodeError(DataError):
@@ -51,7 +52,7 @@ class Frame:
         tested: matches the words that the template looks for in messages.
         marked: the template as it tells where messages begin; none where it gives another text than the tokenizer.
         leads: role of the message before -> what the generation prompt puts at the start of an assistant message.
-        known: kind of conversation -> whether ``sft.turns`` found its quick way to give what the exact way gives.
+        known: forms of messages for which ``sft.turns`` found its quick way to give what the exact way gives.
     """
 
     tokenizer: Any
@@ -65,7 +66,7 @@ class Frame:
     tested: re.Pattern[str]
     marked: MarkedTemplate | None = None
     leads: dict[str, str] = field(default_factory=dict)
-    known: dict[frozenset[object], bool] = field(default_factory=dict)
+    known: set[object] = field(default_factory=set)
 
     def render(self, messages: Sequence[Message], tools: Sequence[ToolSpec], *, prompt: bool) -> str:
         """The text of ``messages`` by the tokenizer's own rendering; with ``prompt``, up to the model's next turn.
@@ -86,7 +87,7 @@ class Frame:
         if self.marked is None:
             return self.render(messages, tools, prompt=prompt)
         try:
-            return self.marked.render(self._rows(messages), _tool_rows(tools), prompt=prompt)
+            return self.marked.render(self._rows(messages), offered(tools).rows, prompt=prompt)
         except REFUSALS as error:
             raise refusal(self.tokenizer, messages, error) from None
 
@@ -99,7 +100,7 @@ class Frame:
         if self.marked is None:
             raise ModelError(f"{self.source}: messages cannot be found in the text of this chat template")
         try:
-            return self.marked.starts(self._rows(messages), _tool_rows(tools))
+            return self.marked.starts(self._rows(messages), offered(tools).rows)
         except REFUSALS as error:
             raise refusal(self.tokenizer, messages, error) from None
 
@@ -107,8 +108,26 @@ class Frame:
         return [for_template(message, self.style) for message in messages]
 
 
-def _tool_rows(tools: Sequence[ToolSpec]) -> list[Row]:
-    return [tool.to_openai() for tool in tools]
+@dataclass
+class Offered:
+    """Tools on offer, as templates take them (``rows``), and the patterns that were found to match none of them."""
+
+    tools: Sequence[ToolSpec]
+    rows: Sequence[Row]
+    free_of: set[re.Pattern[str]] = field(default_factory=set)
+
+
+_OFFERED: dict[int, Offered] = {}  # by id; the tools are kept, so the id stays theirs
+
+
+def offered(tools: Sequence[ToolSpec]) -> Offered:
+    """What is needed of ``tools``, made once for the same object: conversations often share their tools."""
+    known = _OFFERED.get(id(tools))
+    if known is None:
+        if len(_OFFERED) >= _KEPT_TOOLS:
+            _OFFERED.clear()
+        known = _OFFERED[id(tools)] = Offered(tools, [tool.to_openai() for tool in tools])
+    return known
 
 
 _USER = Message(role="user", content="Which weather?")
@@ -228,10 +247,17 @@ def _mark(frame: Frame) -> None:
     system = Message(role="system", content="Be brief.")
     for messages in ((_USER, _SUNNY), (system, _USER, _CALL, _RESULT, _SUNNY, _USER, _SUNNY)):
         for tools in ([], [_TOOL]):
-            try:
-                text = frame.render(messages, tools, prompt=False)
-            except ModelError:
-                continue
-            if frame.render_quickly(messages, tools, prompt=False) != text or frame.starts(messages, tools)[0] != text:
+            if not _marked_agrees(frame, messages, tools):
                 frame.marked = None
                 return
+
+
+def _marked_agrees(frame: Frame, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> bool:
+    try:
+        text = frame.render(messages, tools, prompt=False)
+    except ModelError:
+        return True  # what the template refuses says nothing
+    try:
+        return frame.render_quickly(messages, tools, prompt=False) == text == frame.starts(messages, tools)[0]
+    except ModelError:
+        return False

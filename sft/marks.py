@@ -12,19 +12,27 @@ import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import BuiltinMethodType
 from typing import Any
 
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
+from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 _NONCE = secrets.token_hex(4)  # so that no message can contain a mark
 _MARK = re.compile(f"\ue000{_NONCE}:(\\d+)\ue001")
 _MARKER = "_mark_message"
+_KEPT_TOOLS = 8192
+_CONTEXT_NAMES = ("_loop_vars", "_block_vars")
 _DICT_NAMES = frozenset(dir(dict))
+_SHORT_WAY: Mapping[type, frozenset[str]] = {
+    LoopContext: frozenset(("index", "index0", "first", "last", "length", "revindex", "previtem", "nextitem")),
+    str: frozenset(("strip", "lstrip", "rstrip", "split", "startswith", "endswith", "replace", "lower", "upper")),
+}
 
 Row = Mapping[str, Any]
 
@@ -42,13 +50,35 @@ class MarkedTemplate:
 
     def __init__(self, source: str, variables: Mapping[str, Any]) -> None:
         environment = _environment()
+        self._tools: dict[int, Row] = {}
+        environment.filters["tojson"] = self._tojson
+        self._json_of_tool: dict[int, str] = {}
         self._plain = environment.from_string(source).render
         self._marked = environment.from_string(_with_marks(environment.parse(source))).render
         self._variables = dict(variables)
 
+    def _tojson(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        """The filter; the JSON of a tool that comes again, as tools do, is written once."""
+        if args or kwargs or id(value) not in self._tools:
+            return _tojson(value, *args, **kwargs)
+        text = self._json_of_tool.get(id(value))
+        if text is None:
+            text = self._json_of_tool[id(value)] = _tojson(value)
+        return text
+
+    def _see(self, tools: Sequence[Row]) -> Sequence[Row] | None:
+        if len(self._tools) > _KEPT_TOOLS:
+            self._tools.clear()
+            self._json_of_tool.clear()
+        self._tools.update((id(tool), tool) for tool in tools)  # kept, so that the id stays the tool's own
+        return tools or None
+
     def render(self, rows: Sequence[Row], tools: Sequence[Row], *, prompt: bool) -> str:
-        """The text of ``rows``, without marks; with ``prompt``, up to where the model's next turn begins."""
-        return self._plain(messages=rows, tools=tools or None, add_generation_prompt=prompt, **self._variables)
+        """The text of ``rows``, without marks; with ``prompt``, up to where the model's next turn begins.
+
+        Tools must not be changed afterwards.
+        """
+        return self._plain(messages=rows, tools=self._see(tools), add_generation_prompt=prompt, **self._variables)
 
     def starts(self, rows: Sequence[Row], tools: Sequence[Row]) -> tuple[str, dict[int, int]]:
         """The text of ``rows``, and the character at which each message begins; messages outside of loops have none.
@@ -62,7 +92,7 @@ class MarkedTemplate:
             return "" if number is None else f"\ue000{_NONCE}:{number}\ue001"
 
         marked = self._marked(
-            messages=rows, tools=tools or None, add_generation_prompt=False, **self._variables, **{_MARKER: mark}
+            messages=rows, tools=self._see(tools), add_generation_prompt=False, **self._variables, **{_MARKER: mark}
         )
         pieces = _MARK.split(marked)
         places: dict[int, int] = {}
@@ -107,13 +137,26 @@ def words_that_templates_test(source: str) -> tuple[str, ...]:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, with a short way for the plain attributes of plain dicts, which messages consist of."""
+    """The sandbox, with a short way for what templates use most and what is safe: dicts, loops, strings, namespaces."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
+        kind = type(obj)
         # Jinja asks for a real attribute first and falls back to the item; a dict has few of the former.
-        if type(obj) is dict and attribute not in _DICT_NAMES:
+        if kind is dict and attribute not in _DICT_NAMES:
             return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+        if attribute in _SHORT_WAY.get(kind, ()) or (kind is _Namespace and attribute[0] != "_"):
+            try:
+                return getattr(obj, attribute)
+            except AttributeError:
+                return self.undefined(obj=obj, name=attribute)
         return super().getattr(obj, attribute)
+
+    def call(self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(__obj) is BuiltinMethodType and type(__obj.__self__) is str and __obj.__name__ in _SHORT_WAY[str]:
+            for name in _CONTEXT_NAMES:  # what compiled templates pass for Jinja's own use
+                kwargs.pop(name, None)
+            return __obj(*args, **kwargs)
+        return super().call(__context, __obj, *args, **kwargs)
 
 
 class _Generation(Extension):
@@ -135,7 +178,6 @@ class _Namespace(Namespace):
 
 def _environment() -> ImmutableSandboxedEnvironment:
     environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
-    environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     environment.globals["namespace"] = _Namespace

@@ -5,11 +5,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sft.frame import EncodeError, Frame
+from sft.frame import EncodeError, Frame, offered
 from toolwright.dialect import parse
 from toolwright.records import Conversation, Message, ToolCall, ToolSpec, shorten
 
 _MAY_BE_MORE = re.compile(r"[<\[{]")  # every dialect's calls and reasoning begin with one of these
+_NO_THOUGHT = "<think>\n\n</think>\n\n"
 _THINK = re.compile(r"\s*<think>(.*?)</think>(.*)", re.DOTALL)
 
 
@@ -37,8 +38,10 @@ def require_same_message(
         EncodeError: it does not; names what the chat template lost.
     """
     thought, content = split_thinking(message)
-    if not message.tool_calls and not thought and text.strip() == content and not _MAY_BE_MORE.search(text):
-        return
+    if not message.tool_calls and not thought:
+        said = text.removeprefix(_NO_THOUGHT).strip()
+        if said == content and not _MAY_BE_MORE.search(said):
+            return
     opened = prompt.rstrip().endswith("<think>")  # the generation prompt has begun the reasoning
     parsed = parse(f"<think>\n{text}" if opened else text, frame.dialect)
     if parsed.problems:
@@ -90,9 +93,12 @@ def require_no_markers(conversation: Conversation, frame: Frame, where: str) -> 
                     f"{where}: messages[{index}].{field}: contains the special token {match[0]!r} as text "
                     f"({around!r}); drop the conversation, or break such tokens up with sft.markers=escape"
                 )
-    for tool in conversation.tools:
-        if match := frame.markers.search(json.dumps(tool.to_openai(), ensure_ascii=False)):
-            raise EncodeError(f"{where}: tool {tool.name!r}: contains the special token {match[0]!r} as text")
+    tools = offered(conversation.tools)
+    if frame.markers not in tools.free_of:
+        for tool in conversation.tools:
+            if match := frame.markers.search(json.dumps(tool.to_openai(), ensure_ascii=False)):
+                raise EncodeError(f"{where}: tool {tool.name!r}: contains the special token {match[0]!r} as text")
+        tools.free_of.add(frame.markers)
 
 
 def _texts(message: Message) -> list[tuple[str, str]]:

@@ -1,8 +1,9 @@
 """Text into token ids: the tokenizer's own, faster where its parts allow it, and counted up to given characters.
 
-A byte-level BPE treats the text between two added tokens (``<|im_end|>``) on its own. So such segments are encoded
-one by one, each distinct one once, by tiktoken, which is verified against the tokenizer before it is used. Any other
-tokenizer encodes the whole text itself.
+A byte-level BPE treats the text between two added tokens (``<|im_end|>``) on its own, and cuts it into words that it
+merges one by one. So each distinct segment is encoded once, and each distinct word is merged once, by the tokenizer's
+own model; the cutting is Python's, and is verified against the tokenizer before it is used. Any other tokenizer encodes
+the whole text itself.
 """
 
 import json
@@ -14,11 +15,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int32]
 
 _CACHE_CHARACTERS = 64 * 2**20
+_CACHE_WORDS = 2**20
+_LONG_WORD = 64
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _TRIAL = (
     'user\nWhat\'s the weather in São Paulo — 23°C?\n\n{"name": "get_weather", "arguments": {"city": "Zürich", '
@@ -42,10 +46,10 @@ class Tokens:
 
     Attributes:
         segmented: whether text between added tokens is encoded on its own.
-        engine: ``tiktoken`` or ``tokenizers``.
+        by_words: whether the words of a segment are.
     """
 
-    def __init__(self, tokenizer: Any, engine: str = "auto") -> None:
+    def __init__(self, tokenizer: Any, *, by_words: bool = True) -> None:
         from tokenizers import Tokenizer
 
         # The tokenizer's own engine, apart from its state: no truncation, no padding, nothing put around the text.
@@ -64,15 +68,11 @@ class Tokens:
         self._cached_characters = 0
         self._encode_segment: Callable[[str], Ids] = self._by_backend
         self.segmented = plain and pattern is not None and self._segments_agree()
-        self.engine = "tokenizers"
-        if self.segmented and pattern is not None and engine != "tokenizers":
-            fast = _tiktoken(parts, pattern)
-            if fast is not None and self._same(fast, parts):
-                self._encode_segment, self.engine = fast, "tiktoken"
-
-    def whole(self, text: str) -> Ids:
-        """The ids of a text, by the tokenizer's own engine."""
-        return self._by_backend(text)
+        self.by_words = False
+        if self.segmented and pattern is not None and by_words:
+            words = _words(pattern, self._backend.model, parts)
+            if words is not None and self._same(words.encode, parts):
+                self._encode_segment, self.by_words = words.encode, True
 
     def encode(self, text: str, cuts: Sequence[int]) -> tuple[Ids, list[int]]:
         """The ids of ``text``, and for each character in ``cuts`` (ascending) the number of tokens before it.
@@ -152,7 +152,7 @@ class Tokens:
         texts = [piece for text in (_TRIAL, *_TRIAL.split("\n"), *words) for piece in self._split(text)[::2]]
         try:
             return all(np.array_equal(fast(text), self._by_backend(text)) for text in texts)
-        except (ValueError, OverflowError):
+        except (KeyError, ValueError, TypeError):
             return False
 
     def _segments_agree(self) -> bool:
@@ -197,33 +197,60 @@ def _byte_level_pattern(parts: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _tiktoken(parts: Mapping[str, Any], pattern: str) -> Callable[[str], Ids] | None:
-    """tiktoken over the tokenizer's vocabulary; its ranks are places in the list of merges."""
-    import tiktoken
+class Words(dict[str, bytes]):
+    """The words of a byte-level BPE that were met so far, with the bytes of their ids (int32)."""
 
-    byte_of = {character: byte for byte, character in _byte_characters().items()}
-    vocabulary, model = parts["model"]["vocab"], parts["model"]
-    order = [token for token in vocabulary if len(token) == 1]
-    merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
-    order += [left + right for left, right in merges]
-    if model.get("ignore_merges"):  # whole words of the vocabulary are taken as they are, merged or not
-        order += list(vocabulary)
-    order = list(dict.fromkeys(order))
-    try:
-        ranks = {bytes(byte_of[character] for character in token): rank for rank, token in enumerate(order)}
-        encoding = tiktoken.Encoding("toolwright", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
-    except (KeyError, ValueError):
-        return None
-    id_of_rank = np.array([vocabulary[token] for token in order], np.int32)
-    normal = (parts["normalizer"] or {}).get("type") == "NFC"
+    def __init__(self, pattern: str, model: Any, *, normal: bool) -> None:
+        super().__init__()
+        self._model = model
+        self._normal = normal
+        self._characters = _byte_characters()
+        self._find = regex.compile(pattern).findall
+        in_ascii = _for_ascii(pattern)
+        # Python's own engine is twice as fast, and knows no \\p{L}: it takes the text that needs none.
+        self._find_ascii = self._find if in_ascii is None else re.compile(in_ascii, re.ASCII).findall
 
-    def encode(text: str) -> Ids:
-        if normal and not text.isascii():
-            text = unicodedata.normalize("NFC", text)
-        ids: Ids = id_of_rank[encoding.encode_to_numpy(text, disallowed_special=())]
+    def encode(self, text: str) -> Ids:
+        """The ids of a text without added tokens."""
+        if text.isascii():
+            words = self._find_ascii(text)
+        else:
+            words = self._find(unicodedata.normalize("NFC", text) if self._normal else text)
+        if len(self) > _CACHE_WORDS:
+            self.clear()
+        return np.frombuffer(b"".join(map(self.__getitem__, words)), np.int32)
+
+    def __missing__(self, word: str) -> bytes:
+        characters = "".join(self._characters[byte] for byte in word.encode())
+        ids = np.array([token.id for token in self._model.tokenize(characters)], np.int32).tobytes()
+        if len(word) <= _LONG_WORD:
+            self[word] = ids
         return ids
 
-    return encode
+
+def _words(pattern: str, model: Any, parts: Mapping[str, Any]) -> Words | None:
+    try:
+        return Words(pattern, model, normal=parts["normalizer"] is not None)
+    except (re.error, regex.error):
+        return None
+
+
+_ASCII_CLASSES = {"L": "A-Za-z", "Lu": "A-Z", "Ll": "a-z", "Lt": "", "Lm": "", "Lo": "", "M": "", "N": "0-9"}
+
+
+def _for_ascii(pattern: str) -> str | None:
+    """``pattern`` without Unicode classes, for texts in ASCII; none where it has one that we cannot write."""
+    inside = False
+    parts = []
+    for part in re.findall(r"\\[pP]\{\w+\}|\\.|.", pattern, re.DOTALL):
+        inside = part == "[" or (inside and part != "]")
+        if part[:2] in (r"\p", r"\P"):
+            name = _ASCII_CLASSES.get(part[3:-1])
+            if name is None or part[1] == "P" or not (inside or name):
+                return None
+            part = name if inside else f"[{name}]"
+        parts.append(part)
+    return "".join(parts)
 
 
 def _byte_characters() -> dict[int, str]:

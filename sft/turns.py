@@ -4,8 +4,8 @@ The exact way is the definition. For every turn it renders the prompt that a ser
 the conversation up to the turn; the turn is what the latter adds. Where the whole conversation does not begin with
 that text, the template rewrites history, and the policy decides (``TrainPolicy.history``).
 
-The quick way renders once, with a template that tells where messages begin. It is used for a kind of conversation
-(``_kind``) after the exact way gave the same for one of that kind.
+The quick way renders once, with a template that tells where messages begin. It is used for conversations that consist
+of forms (``_forms``) for which the exact way gave the same before.
 """
 
 from collections.abc import Sequence
@@ -56,15 +56,16 @@ def find_rows(conversation: Conversation, frame: Frame, wanted: Sequence[int], h
     """
     if history == "as_rendered":
         return [_as_rendered(conversation, frame, wanted)]
-    kind = _kind(conversation, frame)
-    if frame.known.get(kind):
+    forms = _forms(conversation, frame)
+    if forms <= frame.known:
         quick = _quick(conversation, frame, wanted)
         if quick is not None:
             return [quick]
     rows = exact_rows(conversation, frame, wanted, history)
-    if kind not in frame.known:
+    if history == "split" and len(wanted) == sum(message.role == "assistant" for message in conversation.messages):
         _learn_leads(conversation, frame, rows)
-        frame.known[kind] = [_quick(conversation, frame, wanted)] == rows
+        if [_quick(conversation, frame, wanted)] == rows:
+            frame.known |= forms
     return rows
 
 
@@ -160,17 +161,20 @@ def _kind_of(message: Message) -> Kind:
 # --- the quick way -------------------------------------------------------------------------------------------------
 
 
-def _kind(conversation: Conversation, frame: Frame) -> frozenset[object]:
-    """What a template's way through a conversation depends on: the forms of its messages, each in its place."""
+def _forms(conversation: Conversation, frame: Frame) -> set[object]:
+    """What a template's way through a conversation depends on: the form of each message beside its neighbours."""
     messages = conversation.messages
     roles = ["", *(message.role for message in messages), ""]
-    forms: set[object] = {bool(conversation.tools)}
+    forms: set[object] = set()
+    thinks = False
     for number, message in enumerate(messages):
         content, reasoning = message.content or "", message.reasoning_content
         tested = bool(frame.tested.search(content)) or bool(reasoning and frame.tested.search(reasoning))
         calls = min(len(message.tool_calls), 2)
+        thinks = thinks or bool(reasoning)
         forms.add((*roles[number : number + 3], bool(content.strip()), bool(reasoning), calls, tested))
-    return frozenset(forms)
+    forms.add((bool(conversation.tools), thinks, min(roles.count("user"), 3), min(roles.count("tool"), 3)))
+    return forms
 
 
 def _quick(conversation: Conversation, frame: Frame, wanted: Sequence[int]) -> Rendered | None:
@@ -192,9 +196,11 @@ def _quick(conversation: Conversation, frame: Frame, wanted: Sequence[int]) -> R
         rest = text[end:after].strip()
         if end <= start or (rest and rest != ending.tail.strip()):
             return None
-        where = f"{name_of(conversation)}: messages[{index}]"
         body = text[start : end - len(ending.terminator)]
-        require_same_message(text[:start], body, messages[index], conversation.tools, frame, where)
+        try:
+            require_same_message(text[:start], body, messages[index], conversation.tools, frame, "")
+        except EncodeError:
+            return None  # the exact way says what is wrong, or finds the turn elsewhere
         turns.append(Turn(index, start, end))
     return Rendered(text, tuple(turns), len(messages))
 
