@@ -25,7 +25,7 @@ def score_answers(
     at least ``min_shared`` tokens are computed once. Entropies carry no gradient.
     """
     head = getattr(model, "module", model).get_output_embeddings()
-    forest = plant([_row(prompt, answer) for prompt, answer in pairs], min_shared).to(head.weight.device)
+    forest = plant([_row(prompt, answer) for prompt, answer in pairs], min_shared).to(next(model.parameters()).device)
     logits_NV = scored_logits(model, head, forest).float() / temperature
     logprobs_NV = torch.log_softmax(logits_NV, dim=-1)
     chosen_N = logprobs_NV.gather(1, forest.targets_N[:, None])[:, 0]

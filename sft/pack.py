@@ -49,6 +49,19 @@ def pack_rows(lengths: Sequence[int] | NDArray[Any], capacity: int) -> list[list
     return packs
 
 
+def split_packs(packs: Sequence[list[int]], multiple: int) -> list[list[int]]:
+    """Halve packs, those with most rows first, until their number is a multiple, or each has one row."""
+    split = list(packs)
+    while len(split) % multiple:
+        most = max(range(len(split)), key=lambda number: len(split[number]))
+        pack = split[most]
+        if len(pack) == 1:
+            break
+        split[most] = pack[: len(pack) // 2]
+        split.append(pack[len(pack) // 2 :])
+    return split
+
+
 def _require_fit(sizes: NDArray[np.int64], capacity: int) -> None:
     if len(sizes) and sizes.max() > capacity:
         row = int(sizes.argmax())

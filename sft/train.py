@@ -107,11 +107,13 @@ def _train(config: RunConfig, job: Job, state: PartialState, counts: dict[str, A
         *([metrics, ShowProgress("sft", {"loss": ".4f", "tokens_per_s": ".0f"})] if state.is_main_process else []),
     ]
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    trainer = SftTrainer(lora_model(config, state.local_process_index), arguments, data.train, pad, callbacks)
+    model = lora_model(config, state.local_process_index)
+    packing, pack_tokens = config.sft.packing, config.sft.pack_tokens or config.sft.max_tokens
+    trainer = SftTrainer(model, arguments, data.train, data.dev, pad, callbacks, packing, pack_tokens)
     trainer.train(resume_from_checkpoint=resume)
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     if data.dev:
-        trainer.log({"dev_loss": round(trainer.mean_loss(data.dev, pad), 6)})
+        trainer.log({"dev_loss": round(trainer.mean_loss(data.dev), 6)})
     trainer.save_model(str(checkpoints / "final"))
     if state.is_main_process:
         _save_adapter(checkpoints / "final", job.output, tokenizer)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sft.pack import pack_families, pack_rows
+from sft.pack import pack_families, pack_rows, split_packs
 from toolwright.errors import DataError
 from toolwright.forest import MIN_SHARED, Row, plant
 
@@ -115,3 +115,10 @@ def test_rows_that_have_nothing_in_common_are_packed_as_documents() -> None:
     rows = family_rows(families=60, each=1, prefix=0, suffix=200)
     lengths = [len(row.input_ids) for row in rows]
     assert len(pack_families(rows, lengths, 512)) == len(pack_rows(lengths, 512))
+
+
+@pytest.mark.parametrize(("multiple", "expected"), [(1, 3), (2, 4), (4, 4), (5, 5), (8, 6)])
+def test_packs_are_split_until_every_process_has_as_many(multiple: int, expected: int) -> None:
+    packs = split_packs([[0, 1, 2, 3], [4], [5]], multiple)
+    assert len(packs) == expected
+    assert sorted(row for pack in packs for row in pack) == [0, 1, 2, 3, 4, 5]

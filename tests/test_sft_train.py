@@ -211,7 +211,7 @@ def gradients(config: RunConfig, rows: list[Encoded], tokenizer: Any, tmp_path: 
     """The gradients that the optimizer sees in the first step."""
     torch.manual_seed(0)
     arguments = training_arguments(config, tmp_path / "c", 1)
-    trainer = SftTrainer(lora_model(config), arguments, rows, tokenizer.pad_token_id, [])
+    trainer = SftTrainer(lora_model(config), arguments, rows, None, tokenizer.pad_token_id, [])
     seen: dict[str, torch.Tensor] = {}
 
     def look(optimizer: Any, args: Any, kwargs: Any) -> None:

@@ -162,7 +162,7 @@ def scored_logits(model: Any, head: nn.Module, forest: Forest) -> Tensor:
 
     Where attention is not ours (flash_attention_2 and its like), the model finds the borders of rows by the positions.
     """
-    ours = getattr(model, "module", model).config._attn_implementation == NAME
+    ours = getattr(model, "module", model).config.get_text_config()._attn_implementation == NAME
     table = {"attention_mask": _no_mask(forest), "forest": forest.layout} if ours else {}
     with only(head, lambda hidden_BSH: hidden_BSH[:, forest.sources_N]):
         output = model(input_ids=forest.ids_S[None], position_ids=forest.positions_S[None], use_cache=False, **table)
