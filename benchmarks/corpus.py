@@ -2,7 +2,8 @@
 
 ``shared``: 20 tool sets of 28 tools, about 23 messages a conversation; most of its tokens are schemas that come again.
 ``unique``: a tool set of its own for each conversation (3 to 5 tools), about 12 messages. Words are made of syllables
-and come by Zipf's law, so nothing here depends on a download. Reads and writes no files.
+and come by Zipf's law, so nothing here depends on a download. As in English, only some texts have letters beyond
+ASCII. Reads and writes no files.
 """
 
 import itertools
@@ -23,7 +24,7 @@ QWEN_SPLIT = (
 
 _N_WORDS = 12_000
 _ONSETS = ("b", "c", "d", "f", "g", "h", "l", "m", "n", "p", "r", "s", "t", "v", "st", "tr", "pl", "ch")
-_SYLLABLES = [onset + rest for onset in _ONSETS for rest in ("a", "e", "i", "o", "u", "an", "er", "in", "or", "é")]
+_SYLLABLES = [onset + rest for onset in _ONSETS for rest in ("a", "e", "i", "o", "u", "an", "er", "in", "or", "ou")]
 _TYPES = ("string", "integer", "number", "boolean", "array")
 _SYSTEM = "You are a careful assistant. "
 
@@ -91,14 +92,16 @@ def _pick(draw: random.Random, count: int) -> list[str]:
 
 
 def _name(draw: random.Random, parts: int) -> str:
-    return "_".join(word.replace("é", "e") for word in _pick(draw, parts))
+    return "_".join(_pick(draw, parts))
 
 
 def _sentence(draw: random.Random, words: int) -> str:
     """About ``words`` words with sentences, numbers and now and then a line break."""
     text = _pick(draw, max(1, round(draw.uniform(0.5, 1.5) * words)))
     for at in range(draw.randint(4, 12), len(text), 11):
-        text[at] = draw.choice((f"{text[at]}.", f"{text[at]},", f"{text[at]}?\n", str(draw.randint(0, 9999)), "“so”"))
+        text[at] = draw.choice((f"{text[at]}.", f"{text[at]},", f"{text[at]}?\n", str(draw.randint(0, 9999)), '"so"'))
+    if draw.random() < words / 1000:  # a text of fifty words in twenty
+        text[draw.randrange(len(text))] = draw.choice(("café", "“so”", "Zürich", "20 °C", "東京"))
     return " ".join(text).capitalize() + "."
 
 
