@@ -5,14 +5,13 @@ answer.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from toolwright.dialect import DIALECTS, render_prompt
+from toolwright.dialect import begin_call, render_prompt
 from toolwright.engine import Engine, GenerationRequest
 from toolwright.errors import DataError
 from toolwright.records import Message, ToolSpec, shorten
@@ -218,6 +217,4 @@ def open_call(dialect: str, choice: Choice) -> str:
     """
     if choice in ("none", "auto"):
         return ""
-    mark = "\0"
-    opening = DIALECTS[dialect].wrap(mark).split(mark)[0] + '{"name": "'
-    return opening + json.dumps(choice.name)[1:-1] if isinstance(choice, ToolSpec) else opening
+    return begin_call(dialect, choice.name if isinstance(choice, ToolSpec) else None)

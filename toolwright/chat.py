@@ -253,7 +253,7 @@ def _read_calls(rows: Iterable[Any], dialect: str) -> tuple[list[ToolCall], list
             calls.append(ToolCall.from_openai(row))
         except DataError as error:
             raw = f'{{"name": {json.dumps(function["name"])}, "arguments": {function.get("arguments")}}}'
-            problems.append(Problem("bad_arguments", DIALECTS[dialect].wrap(raw), str(error)))
+            problems.append(Problem("bad_arguments", DIALECTS[dialect].form.wrap(raw), str(error)))
     return calls, problems
 
 

@@ -2,18 +2,21 @@
 
 ``parse`` and ``StreamParser`` read what a model wrote; ``render_assistant`` writes it; ``render_prompt`` renders a
 conversation with the tokenizer's own chat template. Reading never fails and never drops text: what looks like a call
-and cannot be read stays in the content and is named in ``problems``. Adding a dialect is one entry in ``DIALECTS``.
+and cannot be read stays in the content and is named in ``problems``. Adding a dialect is one entry in ``DIALECTS``:
+most are an instance of ``marked.Marked``.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from toolwright.dialect import hermes
+from toolwright.dialect import hermes, plain
 from toolwright.dialect.parsed import CallDelta, ContentDelta, Delta, Parsed, Problem, ProblemKind
+from toolwright.dialect.pieces import Event
 from toolwright.dialect.template import ChatTemplate, check_template, render_prompt
 from toolwright.errors import DataError, ModelError
-from toolwright.records import Message, ToolCall, shorten
+from toolwright.records import Message, ToolCall, ToolSpec, shorten
 
 __all__ = [
     "DIALECTS",
@@ -26,8 +29,10 @@ __all__ = [
     "Problem",
     "ProblemKind",
     "StreamParser",
+    "begin_call",
     "check_template",
     "dialect_for",
+    "opened_reasoning",
     "parse",
     "render_assistant",
     "render_calls",
@@ -36,44 +41,75 @@ __all__ = [
 ]
 
 
+class Scanner(Protocol):
+    """Reads one text that arrives in pieces; gives the same events, joined, however it is cut."""
+
+    problems: list[Problem]
+
+    def feed(self, text: str) -> list[Event]:
+        """Take text in; give what is certain."""
+        ...
+
+    def close(self) -> list[Event]:
+        """End the text; give what was held back."""
+        ...
+
+
+class Form(Protocol):
+    """How a dialect is read and written: a ``marked.Marked``, or a module with these functions."""
+
+    def scanner(self, tools: Sequence[ToolSpec] = ()) -> Scanner:
+        """A scanner for one text; ``tools`` are those that were offered."""
+        ...
+
+    def wrap(self, body: str) -> str:
+        """Put the marks of a call around raw text."""
+        ...
+
+    def render_calls(self, calls: Sequence[ToolCall]) -> str:
+        """Write calls; DataError for what the form cannot hold."""
+        ...
+
+    def render_assistant(self, message: Message) -> str:
+        """Write a message; the caller makes sure that it reads back the same."""
+        ...
+
+
 @dataclass(frozen=True)
 class Dialect:
     """One way of writing calls in text.
 
     ``recognises`` tells from a chat template whether the model was made for it, ``families`` names model families for
-    the case that no template is at hand, ``vllm_parser`` is the value of vLLM's ``--tool-call-parser``, ``wrap`` puts
-    the marks of a call around raw text.
+    the case that no template is at hand, ``vllm_parser`` is the value of vLLM's ``--tool-call-parser`` ("" if it has
+    none), ``think`` is the mark that begins reasoning.
     """
 
+    form: Form
     vllm_parser: str
     families: tuple[str, ...]
     recognises: Callable[[str], bool]
-    scanner: Callable[[], hermes.Scanner]
-    wrap: Callable[[str], str]
-    render_calls: Callable[[Sequence[ToolCall]], str]
-    render_assistant: Callable[[Message], str]
+    think: str = "<think>"
 
 
 DIALECTS: dict[str, Dialect] = {
-    "hermes": Dialect(
-        vllm_parser="hermes",
-        families=("hermes", "qwen2", "qwen3", "qwq"),
-        recognises=hermes.recognises,
-        scanner=hermes.Scanner,
-        wrap=hermes.wrap,
-        render_calls=hermes.render_calls,
-        render_assistant=hermes.render_assistant,
-    ),
+    "hermes": Dialect(hermes.FORM, "hermes", ("hermes", "qwen2", "qwen3", "qwq"), hermes.recognises),
 }
+"""The dialects that have calls. The first that recognises a chat template has it: the order matters."""
+
+PLAIN = "plain"
+"""The dialect of templates without calls: content and reasoning only. It is never chosen, only asked for by name."""
 
 
-def parse(text: str, dialect: str = "hermes") -> Parsed:
+def parse(text: str, dialect: str = "hermes", tools: Sequence[ToolSpec] = ()) -> Parsed:
     """Read what a model wrote; never fails on any text.
+
+    ``tools`` are those that were offered: dialects that write values without types read them by the tools' schemas.
+    Where the prompt has begun the reasoning, put ``opened_reasoning`` before the text.
 
     Raises:
         ModelError: no such dialect.
     """
-    scanner = _dialect(dialect).scanner()
+    scanner = _form(dialect).scanner(tools)
     events = [*scanner.feed(text), *scanner.close()]
     return Parsed(
         content="".join(event[1] for event in events if event[0] == "content") or None,
@@ -83,6 +119,16 @@ def parse(text: str, dialect: str = "hermes") -> Parsed:
     )
 
 
+def opened_reasoning(prompt: str, dialect: str = "hermes") -> str:
+    """The mark that begins reasoning if ``prompt`` ends in it, else ""; the model's text goes on from there.
+
+    Raises:
+        ModelError: no such dialect.
+    """
+    think = "<think>" if dialect == PLAIN else _dialect(dialect).think
+    return think if think and prompt.rstrip().endswith(think) else ""
+
+
 class StreamParser:
     """Reads a model's text while it is being written.
 
@@ -90,8 +136,8 @@ class StreamParser:
     is no call as content. Joined, the deltas are what ``parse`` gives for the whole text, however it was cut.
     """
 
-    def __init__(self, dialect: str = "hermes") -> None:
-        self._scanner = _dialect(dialect).scanner()
+    def __init__(self, dialect: str = "hermes", tools: Sequence[ToolSpec] = ()) -> None:
+        self._scanner = _form(dialect).scanner(tools)
         self._index = 0
 
     @property
@@ -107,7 +153,7 @@ class StreamParser:
         """End the text; give what was held back."""
         return self._deltas(self._scanner.close())
 
-    def _deltas(self, events: list[hermes.Event]) -> list[Delta]:
+    def _deltas(self, events: list[Event]) -> list[Delta]:
         deltas: list[Delta] = []
         for event in events:
             if event[0] == "call":
@@ -127,7 +173,18 @@ def render_calls(calls: Sequence[ToolCall], dialect: str = "hermes") -> str:
         ModelError: no such dialect.
         DataError: arguments that JSON cannot hold.
     """
-    return _dialect(dialect).render_calls(calls)
+    return _form(dialect).render_calls(calls)
+
+
+def begin_call(dialect: str = "hermes", name: str | None = None) -> str:
+    """The beginning of the first call in a text, up to where the tool's name stands, or with ``name`` to its end.
+
+    Raises:
+        ModelError: no such dialect, or one without calls.
+    """
+    form = _dialect(dialect).form
+    head, _, tail = form.render_calls([ToolCall(name=_NAME)]).partition(_NAME)
+    return head if name is None else form.render_calls([ToolCall(name=name)]).removesuffix(tail)
 
 
 def render_assistant(message: Message, dialect: str = "hermes") -> str:
@@ -139,7 +196,7 @@ def render_assistant(message: Message, dialect: str = "hermes") -> str:
         ModelError: no such dialect.
         DataError: the message cannot be written so that it reads back the same, as when its content holds a call.
     """
-    text = _dialect(dialect).render_assistant(message)
+    text = _form(dialect).render_assistant(message)
     parsed = parse(text, dialect)
     if _essence(parsed.content, parsed.reasoning, parsed.calls) != _essence(
         message.content, message.reasoning_content, message.tool_calls
@@ -176,7 +233,7 @@ def dialect_for(model_type_or_name: str, chat_template: str | None) -> str:
     )
     raise ModelError(
         f"{model_type_or_name}: cannot tell how this model writes tool calls, it {reason}; supported: "
-        f"{', '.join(sorted(DIALECTS))}. Use a model or a chat template of one of these"
+        f"{', '.join(DIALECTS)}. Use a model or a chat template of one of these"
     )
 
 
@@ -184,12 +241,22 @@ def vllm_parser(dialect: str) -> str:
     """The value of vLLM's ``--tool-call-parser`` for a dialect.
 
     Raises:
-        ModelError: no such dialect.
+        ModelError: no such dialect, or none that vLLM reads.
     """
-    return _dialect(dialect).vllm_parser
+    name = _dialect(dialect).vllm_parser
+    if not name:
+        raise ModelError(f"dialect {dialect!r}: vLLM has no tool-call parser for it; serve it with our own engine")
+    return name
+
+
+def _form(name: str) -> Form:
+    return plain.FORM if name == PLAIN else _dialect(name).form
 
 
 def _dialect(name: str) -> Dialect:
     if name not in DIALECTS:
-        raise ModelError(f"dialect {name!r} is unknown; supported: {', '.join(sorted(DIALECTS))}")
+        raise ModelError(f"dialect {name!r} is unknown; supported: {', '.join(DIALECTS)}")
     return DIALECTS[name]
+
+
+_NAME = "quibbit_name"

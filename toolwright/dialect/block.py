@@ -1,11 +1,12 @@
-"""What stands inside a block: strict JSON that is one call or several, or a named reason why it is not."""
+"""What stands inside a block: strict JSON, read as one call or several or as a named reason why not, and written."""
 
 import json
 import re
 from typing import Any
 
 from toolwright.dialect.parsed import ProblemKind
-from toolwright.records import shorten
+from toolwright.errors import DataError
+from toolwright.records import ToolCall, shorten
 
 MAX_DEPTH = 64
 """Deeper arguments are refused: nothing needs them, and they would exhaust the stack of every reader after us."""
@@ -48,6 +49,18 @@ def load_json(text: str) -> Any:
         raise BlockError("not_json", f"not JSON: {error}") from None
     _check_nesting(value)
     return value
+
+
+def write_json(call: ToolCall, value: object) -> str:
+    """A value among the arguments of ``call``, as strict JSON.
+
+    Raises:
+        DataError: a value that JSON cannot hold.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"arguments of call {call.name!r} are not JSON ({error}): {shorten(call.arguments)}") from None
 
 
 def _refuse_constant(name: str) -> Any:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from toolwright.dialect.block import BlockError
-from toolwright.dialect.hermes import Event, held_length
 from toolwright.dialect.parsed import Problem, ProblemKind
+from toolwright.dialect.pieces import Event, held_length
 from toolwright.records import ToolCall, ToolSpec, shorten
 
 START, MESSAGE = "<|start|>", "<|message|>"
