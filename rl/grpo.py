@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from trl import GRPOConfig
 
 from rl.player import Player
@@ -24,7 +24,7 @@ from toolwright.errors import ConfigError
 from toolwright.model import load_adapter, load_model
 from toolwright.progress import ShowProgress
 from toolwright.task import Task
-from toolwright.training import MetricsWriter, build_arguments
+from toolwright.training import MetricsWriter, build_arguments, lora_config
 
 METRICS = {
     "reward": "reward",
@@ -95,15 +95,7 @@ def trainable_model(config: RunConfig, start: Path | None) -> Any:
     base = load_model(config.model, config.rl.dtype)
     if start is not None:
         return load_adapter(base, start, config.model, trainable=True)
-    lora = config.rl.lora
-    ours = {
-        "task_type": "CAUSAL_LM",
-        "r": lora.rank,
-        "lora_alpha": lora.alpha,
-        "lora_dropout": lora.dropout,
-        "target_modules": lora.target_modules,
-    }
-    return get_peft_model(base, build_arguments(LoraConfig, ours, lora.model_extra or {}, "rl.lora"))
+    return get_peft_model(base, lora_config(config.rl.lora, "rl.lora"))
 
 
 def grpo_arguments(config: RunConfig, directory: Path) -> GRPOConfig:

@@ -1,9 +1,11 @@
 """``accelerate launch sft/train.py [config.yaml]`` or ``python -m sft.train``: train a LoRA adapter on conversations.
 
-Reads ``train.jsonl`` and ``dev.jsonl`` of the run; writes ``sft/adapter/`` (PEFT adapter, tokenizer, chat template),
-``sft/metrics.jsonl`` and, while it runs, ``sft/checkpoints/``. A killed run continues when it is started again.
+Reads ``train.jsonl`` and ``dev.jsonl`` of the run; writes ``sft/adapter/`` (PEFT adapter, tokenizer, chat template), or
+``sft/model/`` with ``sft.method: full``, ``sft/metrics.jsonl`` and, while it runs, ``sft/checkpoints/``. A killed run
+continues when it is started again.
 """
 
+import os
 import shutil
 import sys
 import time
@@ -18,14 +20,17 @@ if not __package__:  # started as a file: sft/ is first on the path, where its m
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from transformers import EarlyStoppingCallback
 
-from sft.assemble import Data, data_files, load_data, lora_model, training_arguments
+from sft.assemble import Data, data_files, load_data, trained_model, training_arguments
+from sft.save import initial_weights, save_adapter, save_model
 from sft.trainer import SftTrainer
-from toolwright.artifacts import replacing, write_rows
-from toolwright.command import Flag, parse_command, run_command
+from toolwright.artifacts import write_rows
+from toolwright.command import Flag, Option, parse_with_options, run_command
 from toolwright.config import RunConfig
+from toolwright.errors import ConfigError
 from toolwright.model import (
-    ADAPTER_WEIGHTS,
+    choose_dtype,
     load_tokenizer,
     model_source,
     quiet_libraries,
@@ -43,7 +48,7 @@ _METRICS = {
     "grad_norm": "grad_norm",
     "tokens_per_s": "tokens_per_s",
     "epoch": "epoch",
-    "dev_loss": "dev_loss",
+    "eval_loss": "dev_loss",
 }
 
 
@@ -53,25 +58,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    config = parse_command(
+    config, options = parse_with_options(
         argv,
         prog=COMMAND,
         about=__doc__.split("\n\n")[0] if __doc__ else "",
         sections=("sft",),
         flags=(Flag(("--model",), "model", "base model"),),
+        options=(Option("--dry-run", "print parameters, steps and the memory plan; train nothing", switch=True),),
     )
-    train(config)
+    if options["dry_run"]:
+        from sft.dry_run import dry_run
+
+        dry_run(config)
+    else:
+        train(config)
     return 0
 
 
 def sft_job(config: RunConfig) -> Job:
-    """The adapter of a run as a job: what it depends on and where it goes."""
+    """The adapter of a run, or its model, as a job: what it depends on and where it goes."""
     train_file, dev_file = data_files(config)
     inputs: dict[str, Path | str] = {"model": model_source(config.model), "train": train_file}
     if dev_file is not None:
         inputs["dev"] = dev_file
-    settings = config.sft.model_dump(exclude={"logging_steps", "save_steps", "data", "dev_data"})
-    return Job.of(config, "sft", output="sft/adapter", command=COMMAND, settings=settings, inputs=inputs)
+    settings = config.sft.model_dump(exclude={"logging_steps", "save_steps", "data", "dev_data", "trackers"})
+    output = "sft/adapter" if config.sft.method == "lora" else "sft/model"
+    return Job.of(config, "sft", output=output, command=COMMAND, settings=settings, inputs=inputs)
 
 
 def train(config: RunConfig) -> None:
@@ -98,30 +110,50 @@ def _train(config: RunConfig, job: Job, state: PartialState, counts: dict[str, A
     started = time.monotonic()
     tokenizer = load_tokenizer(config.model)
     data = load_data(config, tokenizer)
+    if config.sft.eval_steps and not data.dev:
+        raise ConfigError("sft.eval_steps: there are no dev conversations; set sft.dev_share=0.05, or sft.dev_data")
     checkpoints = run_dir(config) / "sft" / "checkpoints"
-    arguments = training_arguments(config, checkpoints, state.num_processes)
+    arguments = training_arguments(config, checkpoints, state.num_processes)  # before the model: DeepSpeed wants it so
     resume = _from_main(state, lambda: open_checkpoints(checkpoints, job.key))
-    metrics = MetricsWriter(run_dir(config) / "sft" / "metrics.jsonl", _METRICS)
-    callbacks = [
-        LogLastStep(),
-        *([metrics, ShowProgress("sft", {"loss": ".4f", "tokens_per_s": ".0f"})] if state.is_main_process else []),
-    ]
+    _place_trackers(run_dir(config) / "sft")
+    model = trained_model(config, state.local_process_index)
+    initial = initial_weights(model)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    model = lora_model(config, state.local_process_index)
     packing, pack_tokens = config.sft.packing, config.sft.pack_tokens or config.sft.max_tokens
-    trainer = SftTrainer(model, arguments, data.train, data.dev, pad, callbacks, packing, pack_tokens)
+    callbacks = _callbacks(config, state)
+    trainer = SftTrainer(model, arguments, data.train, data.dev or None, pad, callbacks, packing, pack_tokens)
     trainer.train(resume_from_checkpoint=resume)
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    if data.dev:
-        trainer.log({"dev_loss": round(trainer.mean_loss(data.dev), 6)})
+    dev_loss = _dev_loss(trainer) if data.dev else {}
     trainer.save_model(str(checkpoints / "final"))
     if state.is_main_process:
-        _save_adapter(checkpoints / "final", job.output, tokenizer)
+        if config.sft.method == "lora":
+            save_adapter(checkpoints / "final", job.output, tokenizer, initial)
+        else:
+            save_model(checkpoints / "final", job.output, tokenizer, choose_dtype(config.sft.dtype))
         _write_refused(run_dir(config) / "sft" / "refused.jsonl", data)
         shutil.rmtree(checkpoints)
         counts |= data.counts | {"steps": trainer.state.global_step, "processes": state.num_processes}
-        counts |= {"loss_first": losses[0], "loss_last": losses[-1]} | _dev_loss(trainer.state.log_history)
+        counts |= {"loss_first": losses[0], "loss_last": losses[-1]} | dev_loss
         print(_summary(counts, time.monotonic() - started), flush=True)
+        if config.sft.method == "full":
+            print(_how_to_use(job.output), flush=True)
+
+
+def _callbacks(config: RunConfig, state: PartialState) -> list[Any]:
+    metrics = MetricsWriter(run_dir(config) / "sft" / "metrics.jsonl", _METRICS)
+    shown = ShowProgress("sft", {"loss": ".4f", "tokens_per_s": ".0f", "eval_loss": ".4f"})
+    patience = config.sft.early_stopping
+    stopping = [EarlyStoppingCallback(early_stopping_patience=patience)] if patience else []
+    return [LogLastStep(), *stopping, *([metrics, shown] if state.is_main_process else [])]
+
+
+def _place_trackers(directory: Path) -> None:
+    """Where trackers write, unless the user says otherwise: not among the checkpoints, which are removed at the end."""
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(directory / "tensorboard"))
+    os.environ.setdefault("WANDB_DIR", str(directory))
+    for name in ("WANDB_PROJECT", "TRACKIO_PROJECT"):
+        os.environ.setdefault(name, "toolwright")
 
 
 def _from_main(state: PartialState, compute: Any) -> Any:
@@ -130,27 +162,21 @@ def _from_main(state: PartialState, compute: Any) -> Any:
     return broadcast_object_list(box)[0] if state.num_processes > 1 else box[0]
 
 
-def _save_adapter(saved: Path, adapter: Path, tokenizer: Any) -> None:
-    """Adapter weights in float32, its configuration, tokenizer and chat template, in one piece."""
-    from safetensors.torch import load_file, save_file
-
-    weights = {name: tensor.float().contiguous() for name, tensor in load_file(saved / ADAPTER_WEIGHTS).items()}
-    with replacing(adapter) as directory:
-        directory.mkdir()
-        save_file(weights, directory / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-        shutil.copyfile(saved / "adapter_config.json", directory / "adapter_config.json")
-        tokenizer.save_pretrained(directory)
-
-
 def _write_refused(path: Path, data: Data) -> None:
     path.unlink(missing_ok=True)
     if data.refused:
         write_rows(path, ({"row": refusal.index, "reason": refusal.reason} for refusal in data.refused))
 
 
-def _dev_loss(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    found = [row["dev_loss"] for row in history if "dev_loss" in row]
-    return {"dev_loss": found[-1]} if found else {}
+def _dev_loss(trainer: SftTrainer) -> dict[str, float]:
+    """The dev loss of the weights at the end: of the best ones where those are kept, which every process has."""
+    if trainer.args.load_best_model_at_end and trainer.state.best_metric is not None:
+        return {"dev_loss": trainer.state.best_metric}
+    known = [
+        row for row in trainer.state.log_history if "eval_loss" in row and row["step"] == trainer.state.global_step
+    ]
+    found = known[-1] if known else trainer.evaluate()
+    return {"dev_loss": found["eval_loss"]}
 
 
 def _summary(counts: Mapping[str, Any], seconds: float) -> str:
@@ -160,6 +186,13 @@ def _summary(counts: Mapping[str, Any], seconds: float) -> str:
     return (
         f"sft: {counts['rows']} rows{lost}{cut}, {counts['tokens']} tokens, {counts['trained_share']:.1%} trained, "
         f"{counts['steps']} steps, loss {counts['loss_first']:.3f} -> {counts['loss_last']:.3f}{dev}, {seconds:.0f} s"
+    )
+
+
+def _how_to_use(model: Path) -> str:
+    return (
+        f"sft: a whole model is in {model}; serve it: python -m serve --model {model}; score it: python -m eval "
+        f"--models base,{model}; practise on from it: model={model} rl.start=base"
     )
 
 

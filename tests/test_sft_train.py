@@ -281,14 +281,14 @@ def test_a_step_that_does_not_divide_is_refused() -> None:
 
 def test_further_fields_of_lora_reach_peft() -> None:
     section = LoraSection.model_validate({"rank": 3, "use_rslora": True, "target_modules": ["q_proj"]})
-    made = lora_config(section)
+    made = lora_config(section, "sft.lora")
     assert (made.r, made.use_rslora, made.target_modules) == (3, True, {"q_proj"})
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_configuration_file_is_accepted_by_peft_and_transformers(path: Path, tmp_path: Path) -> None:
     config = load_config(path)
-    lora_config(config.sft.lora)
+    lora_config(config.sft.lora, "sft.lora")
     arguments = training_arguments(config, tmp_path, 1)
     assert arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps == config.sft.batch_size
 

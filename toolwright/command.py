@@ -31,12 +31,16 @@ class Flag(NamedTuple):
 
 
 class Option(NamedTuple):
-    """A flag that is no key of the configuration, but only for one command; ``read`` makes its value from text."""
+    """A flag that is no key of the configuration, but only for one command; ``read`` makes its value from text.
+
+    A ``switch`` takes no value and is true or false.
+    """
 
     name: str
     help: str
     read: Callable[[str], Any] = str
     default: Any = None
+    switch: bool = False
 
 
 def parse_command(
@@ -82,7 +86,8 @@ def parse_with_options(
         extra: dict[str, Any] = {"action": "store_true", "default": None} if flag.switch else {"metavar": "VALUE"}
         parser.add_argument(*flag.names, dest=flag.key, help=f"{flag.help} (short for {flag.key})", **extra)
     for option in options:
-        parser.add_argument(option.name, type=option.read, default=option.default, metavar="VALUE", help=option.help)
+        form: dict[str, Any] = {"type": option.read, "default": option.default, "metavar": "VALUE"}
+        parser.add_argument(option.name, help=option.help, **({"action": "store_true"} if option.switch else form))
     parsed = vars(parser.parse_intermixed_args(argv))
     overrides = [word for word in parsed["words"] if "=" in word and not Path(word).exists()]
     files = [word for word in parsed["words"] if word not in overrides]

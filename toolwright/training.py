@@ -1,9 +1,10 @@
-"""What SFT and RL share around the transformers Trainer: metrics, checkpoints of one job, arguments."""
+"""What SFT and RL share around the transformers Trainer: metrics, checkpoints of one job, arguments, LoRA."""
 
 import dataclasses
 import difflib
 import json
 import shutil
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from typing import Any
 from transformers import TrainerCallback
 
 from toolwright.artifacts import write_text
+from toolwright.config import LoraSection
 from toolwright.errors import ConfigError
 
 JOB_KEY = "job_key"
+_LORA_NAMES = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"}
+_NEED_DATA = ("eva", "corda", "lora_ga")  # these initialisations look at activations or gradients first
 
 
 class MetricsWriter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
@@ -64,7 +68,7 @@ def open_checkpoints(directory: Path, key: str) -> str | None:
         shutil.rmtree(directory)
     if not note.exists():
         write_text(note, key)
-    whole = [path for path in directory.glob("checkpoint-*") if (path / "trainer_state.json").exists()]
+    whole = [path for path in directory.glob("checkpoint-*") if _is_whole(path)]
     newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
     for path in directory.glob("checkpoint-*"):
         if path not in whole:
@@ -72,6 +76,14 @@ def open_checkpoints(directory: Path, key: str) -> str | None:
     if newest is not None:
         print(f"continuing from {newest}", flush=True)
     return str(newest) if newest else None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def build_arguments(kind: type, ours: Mapping[str, Any], passed: Mapping[str, Any], section: str) -> Any:
@@ -90,3 +102,42 @@ def build_arguments(kind: type, ours: Mapping[str, Any], passed: Mapping[str, An
         return kind(**{**ours, **passed})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{section}: {kind.__name__} refuses these values: {error}") from None
+
+
+def lora_config(section: LoraSection, name: str) -> Any:
+    """PEFT's configuration from the section called ``name``; further fields pass through, tables as PEFT's own records.
+
+    Raises:
+        ConfigError: a field that ``LoraConfig`` does not have, that we name otherwise, or a value that it refuses.
+    """
+    from peft import LoraConfig
+
+    passed = dict(section.model_extra or {})
+    for field in passed:
+        if field in _LORA_NAMES:
+            raise ConfigError(f"{name}.{field}: set {name}.{_LORA_NAMES[field]} instead")
+    if str(passed.get("init_lora_weights")).lower() in _NEED_DATA:
+        raise ConfigError(
+            f"{name}.init_lora_weights: {passed['init_lora_weights']} starts from statistics of the data, which are "
+            "not gathered here; use pissa, olora, orthogonal, gaussian or loftq"
+        )
+    ours = {
+        "r": section.rank,
+        "lora_alpha": section.alpha,
+        "lora_dropout": section.dropout,
+        "target_modules": section.target_modules,
+        "task_type": "CAUSAL_LM",
+    }
+    return build_arguments(LoraConfig, ours, _as_records(LoraConfig, passed, name), name)
+
+
+def _as_records(kind: type, passed: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """``passed`` with tables turned into the dataclasses that the fields of ``kind`` want."""
+    hints = typing.get_type_hints(kind)
+    made = dict(passed)
+    for field, value in passed.items():
+        options = typing.get_args(hints.get(field))
+        record: Any = next((option for option in options if dataclasses.is_dataclass(option)), None)
+        if isinstance(value, dict) and record is not None and dict not in options:
+            made[field] = build_arguments(record, {}, value, f"{name}.{field}")
+    return made
