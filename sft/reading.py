@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sft.frame import EncodeError, Frame, offered
-from toolwright.dialect import parse
+from toolwright.dialect import opened_reasoning, parse
 from toolwright.records import Conversation, Message, ToolCall, ToolSpec, shorten
 
 _MAY_BE_MORE = re.compile(r"[<\[{]")  # every dialect's calls and reasoning begin with one of these
@@ -42,8 +42,7 @@ def require_same_message(
         said = text.removeprefix(_NO_THOUGHT).strip()
         if said == content and not _MAY_BE_MORE.search(said):
             return
-    opened = prompt.rstrip().endswith("<think>")  # the generation prompt has begun the reasoning
-    parsed = parse(f"<think>\n{text}" if opened else text, frame.dialect)
+    parsed = parse(opened_reasoning(prompt, frame.dialect) + text, frame.dialect, tools)
     if parsed.problems:
         raise EncodeError(f"{where}: reads back with a problem ({parsed.problems[0].detail}): {shorten(text)}")
     wrote, meant = _written(parsed.calls), _written(message.tool_calls)
