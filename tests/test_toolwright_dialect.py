@@ -425,17 +425,17 @@ def test_hermes_is_recognised(name: str, template: str | None) -> None:
         ("qwen3", "{{ messages }}"),
         ("qwen3_coder", '<tool_call>\n<function=f>\n</function>\n</tool_call> "arguments"'),
         ("llama", None),
-        ("Qwen/Qwen3-Coder-30B", None),
+        ("Qwen/Qwen2.5-Coder-7B", None),
     ],
 )
 def test_an_unknown_dialect_is_refused_with_the_supported_ones(name: str, template: str | None) -> None:
-    with pytest.raises(ModelError, match="supported: hermes"):
+    with pytest.raises(ModelError, match=r"supported: .*hermes"):
         dialect_for(name, template)
 
 
 def test_a_dialect_that_does_not_exist_is_a_model_error() -> None:
     for use in (lambda: parse("", "klingon"), lambda: StreamParser("klingon"), lambda: vllm_parser("klingon")):
-        with pytest.raises(ModelError, match=r"'klingon' is unknown; supported: hermes"):
+        with pytest.raises(ModelError, match=r"'klingon' is unknown; supported: .*hermes"):
             use()
     assert vllm_parser("hermes") == "hermes"
 

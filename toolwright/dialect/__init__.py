@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from toolwright.dialect import hermes, plain
+from toolwright.dialect import atem, gemma, glm, harmony, hermes, lfm, plain, xml
 from toolwright.dialect.parsed import CallDelta, ContentDelta, Delta, Parsed, Problem, ProblemKind
 from toolwright.dialect.pieces import Event
 from toolwright.dialect.template import ChatTemplate, check_template, render_prompt
@@ -92,6 +92,19 @@ class Dialect:
 
 
 DIALECTS: dict[str, Dialect] = {
+    "xml": Dialect(
+        xml.FORM,
+        "qwen3_coder",
+        ("qwen3-coder", "qwen3.5", "qwen3_5", "qwen3.6", "qwen3_6", "qwen3.8", "qwen3_8", "nemotron-3", "nemotron_3"),
+        xml.recognises,
+    ),
+    "glm": Dialect(glm.FORM, "glm45", ("glm4", "glm-4", "glm-5"), glm.recognises),
+    "gemma": Dialect(
+        gemma.FORM, "gemma4", ("gemma4", "gemma-4", "diffusion_gemma", "diffusiongemma"), gemma.recognises, gemma.THINK
+    ),
+    "lfm": Dialect(lfm.FORM, "lfm2", ("lfm2",), lfm.recognises),
+    "harmony": Dialect(harmony, "openai", ("gpt_oss", "gpt-oss"), harmony.recognises, think=""),
+    "atem": Dialect(atem, "muse_glimmer", ("muse_glimmer", "muse-glimmer"), atem.recognises, think=""),
     "hermes": Dialect(hermes.FORM, "hermes", ("hermes", "qwen2", "qwen3", "qwq"), hermes.recognises),
 }
 """The dialects that have calls. The first that recognises a chat template has it: the order matters."""
@@ -184,11 +197,11 @@ def begin_call(dialect: str = "hermes", name: str | None = None) -> str:
     """
     form = _dialect(dialect).form
     head, _, tail = form.render_calls([ToolCall(name=_NAME)]).partition(_NAME)
-    return head if name is None else form.render_calls([ToolCall(name=name)]).removesuffix(tail)
+    return head if name is None else form.render_calls([ToolCall(name=name)]).removesuffix(tail.replace(_NAME, name))
 
 
-def render_assistant(message: Message, dialect: str = "hermes") -> str:
-    """Write an assistant message as the model writes it, so that ``parse`` gives it back.
+def render_assistant(message: Message, dialect: str = "hermes", tools: Sequence[ToolSpec] = ()) -> str:
+    """Write an assistant message as the model writes it, so that ``parse`` with the same ``tools`` gives it back.
 
     Call ids are not written (``parse`` numbers the calls), and blank content beside calls is the same as none.
 
@@ -197,13 +210,13 @@ def render_assistant(message: Message, dialect: str = "hermes") -> str:
         DataError: the message cannot be written so that it reads back the same, as when its content holds a call.
     """
     text = _form(dialect).render_assistant(message)
-    parsed = parse(text, dialect)
+    parsed = parse(text, dialect, tools)
     if _essence(parsed.content, parsed.reasoning, parsed.calls) != _essence(
         message.content, message.reasoning_content, message.tool_calls
     ):
         raise DataError(
             f"assistant message: its text would read back as another message, because of the marks of {dialect!r} "
-            f"calls or reasoning inside it; take them out: {shorten(text)}"
+            f"calls or reasoning inside it, or of strings that look like other values; take them out: {shorten(text)}"
         )
     return text
 
@@ -226,7 +239,7 @@ def dialect_for(model_type_or_name: str, chat_template: str | None) -> str:
         if chat_template is not None:
             if entry.recognises(chat_template):
                 return dialect
-        elif any(family in name for family in entry.families) and "coder" not in name:
+        elif any(family in name and ("coder" in family or "coder" not in name) for family in entry.families):
             return dialect
     reason = (
         "has no chat template" if chat_template is None else "has a chat template that asks for calls in no such form"

@@ -97,7 +97,7 @@ def _write_call(call: ToolCall) -> str:
 def render_assistant(message: Message) -> str:
     """Write an assistant message: reasoning, content, calls; the caller makes sure that it reads back the same."""
     parts = [f" to=self{MESSAGE}{message.reasoning_content}"] if message.reasoning_content else []
-    if message.content or not message.tool_calls:
+    if (message.content or "").strip() or not message.tool_calls:
         parts.append(f" to=user{MESSAGE}{message.content or ''}")
     return f"{END}{START}assistant".join(filter(None, [*parts, render_calls(message.tool_calls)]))
 

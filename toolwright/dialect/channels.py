@@ -128,9 +128,9 @@ class Scanner:
         if self._after_message:
             self._content.begin()
             self._after_message = False
-        if mark := self._any_mark.match(begin):
-            self._events += self._content.text(self._take(len(self._buffer) - len(begin) + mark.end()))
-            self._report("unclosed", mark[0], f"{mark[0]} without {MESSAGE} after it")
+        if mark := next((start for start in starts if start in self._marks and begin.startswith(start)), ""):
+            self._events += self._content.text(self._take(len(self._buffer) - len(begin) + len(mark)))
+            self._report("unclosed", mark, f"{mark} without {MESSAGE} after it")
         self._state = self._in_text
         return True
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from toolwright.dialect.block import BlockError
 from toolwright.dialect.literal import Reader, Syntax
+from toolwright.dialect.marked import Marked, Quote
 from toolwright.dialect.untyped import strict, write_json
 from toolwright.errors import DataError
 from toolwright.records import ToolCall, ToolSpec
 
 OPEN, CLOSE = "<|tool_call>", "<tool_call|>"
-THINK, THINK_END = "<|channel>thought\n", "<channel|>"
+THINK, THINK_END = "<|channel>thought", "<channel|>"
 QUOTE = '<|"|>'
 
 _SYNTAX = Syntax(
@@ -43,13 +44,17 @@ def read_body(body: str, tools: Sequence[ToolSpec] = ()) -> list[tuple[str, dict
     return [(name, strict(arguments))]
 
 
-def write_call(call: ToolCall) -> str:
-    """Write one call, with the marks of its block.
+def render_calls(calls: Sequence[ToolCall]) -> str:
+    """Write one block for each call, with nothing between.
 
     Raises:
         DataError: arguments that JSON cannot hold, or a string with the marks of strings in it.
     """
-    write_json(call, call.arguments)
+    return "".join(map(_write_call, calls))
+
+
+def _write_call(call: ToolCall) -> str:
+    write_json(call, call.arguments)  # refuses what JSON cannot hold
     pairs = ",".join(f"{key}:{_literal(call, value)}" for key, value in call.arguments.items())
     return f"{OPEN}call:{call.name}{{{pairs}}}{CLOSE}"
 
@@ -69,3 +74,15 @@ def _literal(call: ToolCall, value: object) -> str:
 def recognises(template: str) -> bool:
     """Whether a chat template asks the model for calls in this form."""
     return OPEN in template and CLOSE in template
+
+
+FORM = Marked(
+    open=OPEN,
+    close=CLOSE,
+    read_body=read_body,
+    render_calls=render_calls,
+    quotes=(Quote(QUOTE, QUOTE),),
+    margin="",
+    think=THINK,
+    think_end=THINK_END,
+)

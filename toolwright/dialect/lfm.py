@@ -12,6 +12,7 @@ from typing import Any
 
 from toolwright.dialect.block import BlockError, read_block
 from toolwright.dialect.literal import Reader, Syntax
+from toolwright.dialect.marked import Marked, Quote
 from toolwright.dialect.untyped import strict, write_json
 from toolwright.records import ToolCall, ToolSpec, shorten
 
@@ -65,7 +66,7 @@ def read_body(body: str, tools: Sequence[ToolSpec] = ()) -> list[tuple[str, dict
     return calls
 
 
-def write_calls(calls: Sequence[ToolCall]) -> str:
+def render_calls(calls: Sequence[ToolCall]) -> str:
     """Write calls as one list, with the marks of its block.
 
     Raises:
@@ -90,3 +91,14 @@ def _literal(call: ToolCall, value: object) -> str:
 def recognises(template: str) -> bool:
     """Whether a chat template belongs to a model that writes calls in this form, be it that it drops earlier calls."""
     return OPEN in template or "<|tool_list_start|>" in template
+
+
+FORM = Marked(
+    open=OPEN,
+    close=CLOSE,
+    read_body=read_body,
+    render_calls=render_calls,
+    quotes=(Quote("'", "'", escapes=True), Quote('"', '"', escapes=True)),
+    margin="",
+    think_margin="",
+)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from toolwright.dialect.block import BlockError
+from toolwright.dialect.marked import Marked, Quote
 from toolwright.dialect.untyped import read_arguments, write_value
 from toolwright.records import ToolCall, ToolSpec, shorten
 
@@ -44,12 +45,16 @@ def read_body(body: str, tools: Sequence[ToolSpec] = ()) -> list[tuple[str, dict
     return [(head[1], read_arguments(head[1], pairs, tools))]
 
 
-def write_call(call: ToolCall) -> str:
-    """Write one call, with the marks of its block.
+def render_calls(calls: Sequence[ToolCall]) -> str:
+    """Write one block for each call, separated by line breaks.
 
     Raises:
         DataError: arguments that JSON cannot hold.
     """
+    return "\n".join(map(_write_call, calls))
+
+
+def _write_call(call: ToolCall) -> str:
     parameters = [
         f"<parameter={key}>\n{write_value(call, value)}\n</parameter>\n" for key, value in call.arguments.items()
     ]
@@ -59,3 +64,6 @@ def write_call(call: ToolCall) -> str:
 def recognises(template: str) -> bool:
     """Whether a chat template asks the model for calls in this form."""
     return OPEN in template and "<function=" in template and VALUE in template
+
+
+FORM = Marked(open=OPEN, close=CLOSE, read_body=read_body, render_calls=render_calls, quotes=(Quote(VALUE, VALUE_END),))
