@@ -42,7 +42,7 @@ def main() -> None:
     inputs = {"input_ids": padded["input_ids"], "attention_mask": mask, "labels": padded["labels"]}
     models = {"bare": bare_model, "ours": plain_model, "packed": packed_model, "trl": trl_model}
     steps = {
-        "bare": lambda: torch.autograd.backward(bare_loss(bare_model, padded)),
+        "bare": lambda: bare_step(bare_model, padded),
         "ours": lambda: ours.training_step(plain_model, padded, count),
         "packed": lambda: forest.training_step(packed_model, packed, count),
         "trl": lambda: trl.training_step(trl_model, dict(inputs), count),
@@ -70,13 +70,15 @@ def make_rows(count: int = 12) -> list[Encoded]:
     return rows
 
 
-def bare_loss(model: Any, batch: dict[str, torch.Tensor]) -> Any:
-    """The loss as one writes it by hand."""
+def bare_step(model: Any, batch: dict[str, torch.Tensor]) -> Any:
+    """Forward and backward as one writes them by hand; gives the loss."""
     base = model.get_base_model()
     targets = batch["labels"][:, 1:]
     trained = targets != -100
     hidden = base.model(input_ids=batch["input_ids"], use_cache=False).last_hidden_state[:, :-1][trained]
-    return torch.nn.functional.cross_entropy(base.lm_head(hidden).float(), targets[trained])
+    loss: Any = torch.nn.functional.cross_entropy(base.lm_head(hidden).float(), targets[trained])
+    loss.backward()
+    return loss
 
 
 def make_trl(model: Any) -> Any:

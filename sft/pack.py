@@ -3,7 +3,7 @@
 Reads and writes no files.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ def pack_rows(lengths: Sequence[int] | NDArray[Any], capacity: int) -> list[list
     sizes = np.asarray(lengths, np.int64)
     _require_fit(sizes, capacity)
     packs: list[list[int]] = []
-    open_packs: list[list[list[int]]] = [[] for _ in range(capacity + 1)]
+    open_packs: dict[int, list[list[int]]] = {}
     free = 0
     order = np.argsort(-sizes, kind="stable")
     for row, length in zip(order.tolist(), sizes[order].tolist()):
@@ -44,7 +44,7 @@ def pack_rows(lengths: Sequence[int] | NDArray[Any], capacity: int) -> list[list
         pack.append(row)
         left = room - length
         if left:
-            open_packs[left].append(pack)
+            open_packs.setdefault(left, []).append(pack)
             free |= 1 << left
     return packs
 
@@ -82,27 +82,43 @@ def pack_families(rows: Sequence[Any], lengths: Sequence[int] | NDArray[Any], ca
     """
     sizes = np.asarray(lengths, np.int64)
     _require_fit(sizes, capacity)
-    families = list(_families(_fingerprints(rows, sizes), sizes.tolist(), capacity))
-    packs = pack_rows([tokens for _, tokens in families], capacity)
-    return [[row for family in pack for row in families[family][0]] for pack in packs]
-
-
-def _families(keys: Sequence[bytes], sizes: Sequence[int], capacity: int) -> Iterator[tuple[list[int], int]]:
-    """Rows that begin alike, as many as fit, and the tokens that they take together."""
-    family: list[int] = []
-    tokens = 0
-    for row in sorted(range(len(keys)), key=keys.__getitem__):
+    keys = _fingerprints(rows, sizes)
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    open_nodes: list[tuple[int, list[_Unit]]] = [(0, [])]  # tokens from the start of the rows, and what branches there
+    for before, row in zip([None, *order], order):
         # A forest gives up to MIN_SHARED - 1 tokens away rather than share them in a segment of their own.
-        saved = _equal_blocks(keys[family[-1]], keys[row]) * _BLOCK - MIN_SHARED + 1 if family else 0
-        if saved > 0 and tokens + sizes[row] - saved <= capacity:
-            family.append(row)
-            tokens += sizes[row] - saved
-            continue
-        if family:
-            yield family, tokens
-        family, tokens = [row], sizes[row]
-    if family:
-        yield family, tokens
+        blocks = 0 if before is None else _equal_blocks(keys[before], keys[row])
+        common = max(blocks * _BLOCK - MIN_SHARED + 1, 0)
+        _close_nodes(open_nodes, common, capacity)
+        if open_nodes[-1][0] < common:
+            open_nodes.append((common, [open_nodes[-1][1].pop()]))
+        open_nodes[-1][1].append(([row], int(sizes[row])))
+    _close_nodes(open_nodes, 0, capacity)
+    return [rows_of for rows_of, _ in _merge(open_nodes[0][1], 0, capacity)]
+
+
+_Unit = tuple[list[int], int]
+"""Rows that stay together, and the tokens of their forest."""
+
+
+def _close_nodes(open_nodes: list[tuple[int, list[_Unit]]], common: int, capacity: int) -> None:
+    """Merge what branches deeper than ``common`` tokens, and hand it to the node above, at ``common`` or less."""
+    while open_nodes[-1][0] > common:
+        depth, units = open_nodes.pop()
+        merged = _merge(units, depth, capacity)
+        if open_nodes[-1][0] < common:
+            open_nodes.append((common, merged))
+        else:
+            open_nodes[-1][1].extend(merged)
+
+
+def _merge(units: list[_Unit], depth: int, capacity: int) -> list[_Unit]:
+    """As few units as fit, of units that all share ``depth`` tokens."""
+    packs = pack_rows([tokens - depth for _, tokens in units], capacity - depth)
+    return [
+        ([row for part in pack for row in units[part][0]], depth + sum(units[part][1] - depth for part in pack))
+        for pack in packs
+    ]
 
 
 def _equal_blocks(one: bytes, other: bytes) -> int:
