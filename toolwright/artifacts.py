@@ -5,6 +5,7 @@ not what the manifest says, and name the command that makes it anew.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -15,12 +16,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 
 from toolwright.errors import ArtifactError, DataError
-from toolwright.records import shorten
+from toolwright.records import explain, shorten
 
 T = TypeVar("T")
 FULL_HASH_BYTES = 64 * 2**20
+_LONGEST_LINE = 2**30
 NOTES = ("README.md", "_metrics.jsonl")  # a model card that is mended does not make a new model
 
 
@@ -96,27 +99,61 @@ def hash_of(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield ``(line number, line)`` of a JSONL file, without the lines that are blank; reads no more than a line ahead.
+
+    Raises:
+        DataError: the file cannot be read, or a line is longer than 1 GiB.
+    """
+    try:
+        with path.open("rb") as stream:
+            for number in itertools.count(1):
+                line = stream.readline(_LONGEST_LINE)
+                if not line:
+                    return
+                if len(line) == _LONGEST_LINE:
+                    raise DataError(
+                        f"{path}:{number}: a line of more than 1 GiB; a JSONL file has one row on each line"
+                    )
+                if not line.isspace():
+                    yield number, line
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+
+
+def parse_line(line: bytes) -> dict[str, Any]:
+    """The object that a line of a JSONL file holds.
+
+    Raises:
+        DataError: the line is not a JSON object, or is cut short.
+    """
+    try:
+        row = from_json(line)
+    except ValueError:  # what the faster parser does not take, such as a lone surrogate, the standard one may
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            # A line without its end is the last one of the file.
+            what = f"not JSON ({error})" if line.endswith(b"\n") else "the last line is cut short"
+            hint = "; one row on each line, not one list of rows" if line.strip() in (b"[", b"{") else ""
+            start = line[:300].decode(errors="replace").removesuffix("\n")
+            raise DataError(f"{what}: {shorten(start)}{hint}") from None
+    if not isinstance(row, dict):
+        raise DataError(f"expected an object, got {shorten(row)}")
+    return row
+
+
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield ``(line number, object)`` of a JSONL file.
+    """Yield ``(line number, object)`` of a JSONL file, one line at a time.
 
     Raises:
         DataError: a line is not a JSON object, or the last line is cut short; names file and line.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in read_lines(path):
         try:
-            row = json.loads(line)
-        except ValueError as error:
-            cut = not data.endswith(b"\n") and data.endswith(line)
-            what = "the last line is cut short" if cut else f"not JSON ({error})"
-            raise DataError(f"{path}:{number}: {what}: {shorten(line.decode(errors='replace'))}") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: expected an object, got {shorten(row)}")
+            row = parse_line(line)
+        except DataError as error:
+            raise DataError(f"{path}:{number}: {error}") from None
         yield number, row
 
 
@@ -128,9 +165,7 @@ def read_records(path: Path, parse: "type[BaseModel] | Any") -> list[Any]:
         try:
             records.append(build(row))
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise DataError(f"{path}:{number}: {field}: {first['msg']}, got {shorten(first['input'])}") from None
+            raise DataError(f"{path}:{number}: {explain(error)}") from None
         except DataError as error:
             raise DataError(f"{path}:{number}: {error}") from None
     return records

@@ -6,11 +6,12 @@ In memory arguments are a mapping.
 """
 
 import json
+import marshal
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from toolwright.errors import DataError
 
@@ -176,6 +177,13 @@ def shorten(value: object, limit: int = 120) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def explain(error: ValidationError) -> str:
+    """The first field that pydantic refuses, with its value, in one line."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return f"{field}: {first['msg']}, got {shorten(first['input'])}"
+
+
 class Step(Record):
     """Calls that one assistant turn makes together, with the result that each gave when the plan was executed."""
 
@@ -254,26 +262,65 @@ class Conversation(Record):
         Raises:
             DataError: a field is missing or of the wrong form.
         """
-        messages, tools, plan = row.get("messages"), row.get("tools"), row.get("plan")
+        messages, plan = row.get("messages"), row.get("plan")
         if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
             raise DataError(f"messages: expected a list with at least one message, got {shorten(messages)}")
-        if isinstance(tools, str):
-            try:
-                tools = json.loads(tools)
-            except ValueError as error:
-                raise DataError(f"tools: not JSON ({error}): {shorten(tools)}") from None
-        if not isinstance(tools or [], Sequence):
-            raise DataError(f"tools: expected a list, got {shorten(tools)}")
-        return cls(
-            id=str(row.get("id") or ""),
-            messages=tuple(_message(index, message) for index, message in enumerate(messages)),
-            tools=tuple(ToolSpec.from_openai(tool) for tool in tools or ()),
-            seed=row.get("seed") or 0,
-            mode=row.get("mode"),
-            plan=Plan.model_validate_json(plan) if plan else None,
-            group=row.get("group"),
-            chat_template_kwargs=row.get("chat_template_kwargs") or {},
-        )
+        read = tuple(_message(index, message) for index, message in enumerate(messages))
+        try:
+            conversation = cls(
+                id=str(row.get("id") or ""),
+                messages=read,
+                seed=row.get("seed") or 0,
+                mode=row.get("mode"),
+                plan=Plan.model_validate_json(plan) if plan else None,
+                group=row.get("group"),
+                chat_template_kwargs=row.get("chat_template_kwargs") or {},
+            )
+        except ValidationError as error:
+            raise DataError(explain(error)) from None
+        # Beside the constructor, which would copy the tuple: rows with equal tools share one object.
+        return conversation.model_copy(update={"tools": _tools(row.get("tools"))})
+
+
+_KNOWN_TOOLS: dict[object, tuple[ToolSpec, ...]] = {}
+_MOST_KNOWN_TOOLS = 1024
+
+
+def _tools(tools: Any) -> tuple[ToolSpec, ...]:
+    """Read a list of tools or the JSON text of one; equal ones are the same object, as long as they are remembered."""
+    if not tools:
+        return ()
+    try:
+        # Format 2 writes every value out, so equal content gives equal bytes; 1, 1.0 and true stay apart.
+        key = tools if isinstance(tools, str) else marshal.dumps(tools, 2)
+    except ValueError:
+        return _read_tools(tools)
+    known = _KNOWN_TOOLS.get(key)
+    if known is None:
+        if len(_KNOWN_TOOLS) >= _MOST_KNOWN_TOOLS:
+            _KNOWN_TOOLS.clear()
+        known = _KNOWN_TOOLS[key] = _read_tools(tools)
+    return known
+
+
+def _read_tools(tools: object) -> tuple[ToolSpec, ...]:
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools)
+        except ValueError as error:
+            raise DataError(f"tools: not JSON ({error}): {shorten(tools)}") from None
+    if not isinstance(tools, Sequence) or isinstance(tools, str):
+        raise DataError(f"tools: expected a list, got {shorten(tools)}")
+    return tuple(_tool(index, tool) for index, tool in enumerate(tools))
+
+
+def _tool(index: int, tool: object) -> ToolSpec:
+    if not isinstance(tool, Mapping):
+        raise DataError(f"tools[{index}]: expected an object, got {shorten(tool)}")
+    try:
+        return ToolSpec.from_openai(tool)
+    except ValidationError as error:
+        raise DataError(f"tools[{index}].{explain(error)}") from None
 
 
 def _message(index: int, message: object) -> Message:
@@ -283,3 +330,5 @@ def _message(index: int, message: object) -> Message:
         return Message.from_openai(message)
     except DataError as error:
         raise DataError(f"messages[{index}].{error}") from None
+    except ValidationError as error:
+        raise DataError(f"messages[{index}].{explain(error)}") from None
