@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from toolwright.dialect import atem, gemma, glm, harmony, hermes, lfm, plain, xml
+from toolwright.dialect import atem, cohere, deepseek, gemma, glm, harmony, hermes, lfm, llama3, mistral, plain, xml
 from toolwright.dialect.parsed import CallDelta, ContentDelta, Delta, Parsed, Problem, ProblemKind
 from toolwright.dialect.pieces import Event
 from toolwright.dialect.template import ChatTemplate, check_template, render_prompt
@@ -98,7 +98,7 @@ DIALECTS: dict[str, Dialect] = {
         ("qwen3-coder", "qwen3.5", "qwen3_5", "qwen3.6", "qwen3_6", "qwen3.8", "qwen3_8", "nemotron-3", "nemotron_3"),
         xml.recognises,
     ),
-    "glm": Dialect(glm.FORM, "glm45", ("glm4", "glm-4", "glm-5"), glm.recognises),
+    "glm": Dialect(glm.FORM, "glm45", ("glm4_moe", "glm-4.5", "glm-4.6", "glm-4.7"), glm.recognises),
     "gemma": Dialect(
         gemma.FORM, "gemma4", ("gemma4", "gemma-4", "diffusion_gemma", "diffusiongemma"), gemma.recognises, gemma.THINK
     ),
@@ -106,6 +106,31 @@ DIALECTS: dict[str, Dialect] = {
     "harmony": Dialect(harmony, "openai", ("gpt_oss", "gpt-oss"), harmony.recognises, think=""),
     "atem": Dialect(atem, "muse_glimmer", ("muse_glimmer", "muse-glimmer"), atem.recognises, think=""),
     "hermes": Dialect(hermes.FORM, "hermes", ("hermes", "qwen2", "qwen3", "qwq"), hermes.recognises),
+    "llama3": Dialect(
+        llama3.FORM,
+        "llama3_json",
+        ("llama-3.1", "llama-3.2", "llama-3.3", "llama3.1", "llama3.2", "llama3.3", "llama3_1", "llama3_2", "llama3_3"),
+        llama3.recognises,
+    ),
+    "mistral": Dialect(mistral.ARRAY, "mistral", ("mistral-7b", "mixtral"), mistral.recognises_array, mistral.THINK),
+    "mistral_named": Dialect(
+        mistral.NAMED,
+        "mistral",
+        ("mistral-small-3", "mistral-small-2506", "magistral", "devstral", "ministral-3", "mistral3"),
+        mistral.recognises_named,
+        mistral.THINK,
+    ),
+    "deepseek_v31": Dialect(deepseek.PLAIN, "deepseek_v31", ("deepseek-v3.1",), deepseek.recognises_plain),
+    "deepseek": Dialect(
+        deepseek.FENCED, "deepseek_v3", ("deepseek-v3", "deepseek_v3", "deepseek-r1"), deepseek.recognises_fenced
+    ),
+    "cohere": Dialect(
+        cohere.FORM,
+        "cohere_command3",
+        ("command-r7b", "command-a", "aya-expanse", "cohere2"),
+        cohere.recognises,
+        cohere.THINK,
+    ),
 }
 """The dialects that have calls. The first that recognises a chat template has it: the order matters."""
 
