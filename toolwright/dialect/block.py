@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from toolwright.dialect.parsed import ProblemKind
@@ -23,8 +24,23 @@ class BlockError(Exception):
         self.detail = detail
 
 
-def read_block(body: str) -> list[tuple[str, dict[str, Any]]]:
-    """Read what stands between the marks: one call or a JSON array of calls, as names and arguments.
+@dataclass(frozen=True)
+class Keys:
+    """The keys of a call as a JSON object: its name, its arguments (any one of several keys), and what else may stand.
+
+    ``others`` are read over.
+    """
+
+    name: str = "name"
+    arguments: tuple[str, ...] = ("arguments",)
+    others: tuple[str, ...] = ("id", "type")
+
+
+OPENAI_KEYS = Keys()
+
+
+def read_block(body: str, keys: Keys = OPENAI_KEYS) -> list[tuple[str, dict[str, Any]]]:
+    """Read one call or a JSON array of calls, as names and arguments.
 
     Raises:
         BlockError: with the kind of the problem and what is wrong.
@@ -32,7 +48,55 @@ def read_block(body: str) -> list[tuple[str, dict[str, Any]]]:
     value = load_json(body)
     if value == []:
         raise BlockError("not_object", "an empty list of calls")
-    return [_read_call(item) for item in (value if isinstance(value, list) else [value])]
+    return [read_call(item, keys) for item in (value if isinstance(value, list) else [value])]
+
+
+def read_call(value: Any, keys: Keys = OPENAI_KEYS) -> tuple[str, dict[str, Any]]:
+    """Read one call from a JSON value.
+
+    Raises:
+        BlockError: with the kind of the problem and what is wrong.
+    """
+    under = next((key for key in keys.arguments if isinstance(value, dict) and key in value), keys.arguments[0])
+    if not isinstance(value, dict):
+        raise BlockError(
+            "not_object", f"a call is a JSON object with {keys.name} and {under}, not {shorten(value, 60)}"
+        )
+    name = value.get(keys.name)
+    if not isinstance(name, str) or not name:
+        raise BlockError("no_name", f"the call has no name: {shorten(name, 60)}")
+    # A parameter beside the arguments would be dropped without a word if other keys were let pass.
+    strange = [key for key in value if key not in (keys.name, under, *keys.others)]
+    if strange:
+        raise BlockError("bad_arguments", f'the key {strange[0]!r} is unknown; parameters go under "{under}"')
+    return name, read_object(value.get(under, {}))
+
+
+def read_object(arguments: Any) -> dict[str, Any]:
+    """Read arguments from a JSON value: an object, or a string that holds one.
+
+    Raises:
+        BlockError: kind ``bad_arguments``.
+    """
+    if isinstance(arguments, str):
+        try:
+            arguments = load_json(arguments)
+        except BlockError as error:
+            raise BlockError("bad_arguments", f"the arguments are a string that is {error.detail}") from None
+    if not isinstance(arguments, dict):
+        raise BlockError("bad_arguments", f"the arguments are not a JSON object: {shorten(arguments, 60)}")
+    return arguments
+
+
+def json_end(text: str, start: int) -> int:
+    """Where the JSON value ends that begins at ``start``; the end of the text where there is none."""
+    try:
+        return _DECODER.raw_decode(text, start)[1]
+    except (ValueError, RecursionError):
+        return len(text)
+
+
+_DECODER = json.JSONDecoder()
 
 
 def load_json(text: str) -> Any:
@@ -89,24 +153,3 @@ def _check_nesting(value: Any) -> None:
             return
         level = inner
     raise BlockError("not_json", f"not JSON that can be used: nested deeper than {MAX_DEPTH} levels")
-
-
-def _read_call(value: Any) -> tuple[str, dict[str, Any]]:
-    if not isinstance(value, dict):
-        raise BlockError("not_object", f"a call is a JSON object with name and arguments, not {shorten(value, 60)}")
-    name = value.get("name")
-    if not isinstance(name, str) or not name:
-        raise BlockError("no_name", f"the call has no name: {shorten(value.get('name'), 60)}")
-    # A parameter beside "arguments" would be dropped without a word if other keys were let pass.
-    strange = [key for key in value if key not in ("name", "arguments", "id", "type")]
-    if strange:
-        raise BlockError("bad_arguments", f'the key {strange[0]!r} is unknown; parameters go under "arguments"')
-    arguments = value.get("arguments", {})
-    if isinstance(arguments, str):
-        try:
-            arguments = load_json(arguments)
-        except BlockError as error:
-            raise BlockError("bad_arguments", f"the arguments are a string that is {error.detail}") from None
-    if not isinstance(arguments, dict):
-        raise BlockError("bad_arguments", f"the arguments are not a JSON object: {shorten(arguments, 60)}")
-    return name, arguments
