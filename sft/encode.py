@@ -285,7 +285,9 @@ def _verify(conversation: Conversation, row: Encoded, rendered: Rendered, frame:
 
     where = name_of(conversation)
     shown = messages[: rendered.stop]
-    own = frame.render(shown, tools, prompt=False) + borrowed(shown[-1], frame)
+    own = rendered.text
+    if not rendered.joined:
+        own = frame.render(shown, tools, prompt=False) + borrowed(shown[-1], frame)
     require_same(ids_of(own)[: len(row.input_ids)], row.input_ids.tolist(), where, "the tokenizer's render differs")
     for span in spans:
         prompt = frame.render(messages[: span.message], tools, prompt=True)

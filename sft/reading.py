@@ -45,10 +45,11 @@ def require_same_message(
     parsed = parse(opened_reasoning(prompt, frame.dialect) + text, frame.dialect, tools)
     if parsed.problems:
         raise EncodeError(f"{where}: reads back with a problem ({parsed.problems[0].detail}): {shorten(text)}")
-    wrote, meant = _written(parsed.calls), _written(message.tool_calls)
+    wrote, meant = parsed.calls, message.tool_calls
+    same_calls = _written(wrote) == _written(meant) or _as_json(wrote) == _as_json(meant)
     got_thought = (parsed.reasoning or "").strip()
     for what, got, want in (
-        ("tool_calls", wrote, meant),
+        *([] if same_calls else [("tool_calls", _as_json(wrote), _as_json(meant))]),
         ("content", (parsed.content or "").strip(), content),
         ("reasoning_content", got_thought, thought if reasoning else got_thought),
     ):
@@ -60,7 +61,11 @@ def require_same_message(
 
 
 def _written(calls: Sequence[ToolCall]) -> list[str]:
-    # As JSON, because True == 1 == 1.0 in Python; the order of arguments says nothing.
+    return [f"{call.name} {call.arguments!r}" for call in calls]
+
+
+def _as_json(calls: Sequence[ToolCall]) -> list[str]:
+    # Not the values themselves, because True == 1 == 1.0 in Python; the order of arguments says nothing.
     return [f"{call.name} {json.dumps(call.arguments, ensure_ascii=False, sort_keys=True)}" for call in calls]
 
 

@@ -33,12 +33,14 @@ class Turn:
 class Rendered:
     """One row: the template's text of a conversation's first ``stop`` messages, and the turns to train in it.
 
+    ``joined``: a served prompt and the turn that follows it, which the template never renders together.
     ``lost`` counts turns that are wanted but stand in no row (``history=stable``).
     """
 
     text: str
     turns: tuple[Turn, ...]
     stop: int
+    joined: bool = False
     lost: int = 0
 
 
@@ -83,19 +85,23 @@ def exact_rows(
             raise EncodeError(f"{where}: the chat template rewrites every turn; train with sft.history=split")
         return [replace(rows[0], lost=len(pending))]
     while pending:
-        text, stop = pending[-1].whole, pending[-1].turn.message + 1
-        rows.append(_row(text, [turn for turn in pending if text.startswith(turn.text)], stop))
+        text, stop, joined = pending[-1].whole, pending[-1].turn.message + 1, pending[-1].joined
+        rows.append(_row(text, [turn for turn in pending if text.startswith(turn.text)], stop, joined))
         pending = [turn for turn in pending if not text.startswith(turn.text)]
     return [row for row in rows if row.turns]
 
 
 @dataclass(frozen=True)
 class _Served:
-    """One turn as it is served: ``text`` is its prompt and the turn, ``whole`` the render up to its message."""
+    """One turn as it is served: ``text`` is its prompt and the turn, ``whole`` the render up to its message.
+
+    ``joined``: the template renders the turn after another text than its prompt, so the two were put together.
+    """
 
     turn: Turn
     text: str
     whole: str
+    joined: bool
 
 
 def _serve(conversation: Conversation, frame: Frame, index: int) -> _Served:
@@ -104,14 +110,27 @@ def _serve(conversation: Conversation, frame: Frame, index: int) -> _Served:
         raise EncodeError(f"{where}: nothing comes before this assistant message; begin with system or user")
     prompt = _render(conversation, frame, index, where, prompt=True)
     text = _render(conversation, frame, index + 1, where)
-    if not text.startswith(prompt):
-        raise EncodeError(f"{where}: {_not_served(prompt, text)}")
+    joined = not text.startswith(prompt)
+    if joined:
+        text = prompt + _completion(conversation, frame, index, prompt, text, where)
     ending = frame.endings[_kind_of(messages[index])]
     end = _end(text, len(prompt), ending, where)
-    require_same_message(
-        prompt, text[len(prompt) : end - len(ending.terminator)], messages[index], conversation.tools, frame, where
-    )
-    return _Served(Turn(index, len(prompt), end), text[:end], text)
+    body = text[len(prompt) : end - len(ending.terminator)]
+    require_same_message(prompt, body, messages[index], conversation.tools, frame, where)
+    return _Served(Turn(index, len(prompt), end), text[:end], text, joined)
+
+
+def _completion(conversation: Conversation, frame: Frame, index: int, prompt: str, text: str, where: str) -> str:
+    """What the model writes as message ``index``, from a render that shows what is before it otherwise than served.
+
+    gpt-oss, for one, shows the reasoning of a call until there is an answer, and in the render with the answer no more.
+    """
+    lead = prompt.removeprefix(_render(conversation, frame, index, where, bare=True))
+    if frame.marked is not None and lead != prompt:
+        start = frame.starts(conversation.messages[: index + 1], conversation.tools)[1].get(index)
+        if start is not None and text.startswith(lead, start):
+            return text[start + len(lead) :]
+    raise EncodeError(f"{where}: {_not_served(prompt, text)}")
 
 
 def _not_served(prompt: str, text: str) -> str:
@@ -130,22 +149,24 @@ def _end(text: str, start: int, ending: Ending, where: str) -> int:
     return len(body)
 
 
-def _row(text: str, served: Sequence[_Served], stop: int) -> Rendered:
-    return Rendered(text, tuple(turn.turn for turn in served), stop)
+def _row(text: str, served: Sequence[_Served], stop: int, joined: bool = False) -> Rendered:
+    return Rendered(text, tuple(turn.turn for turn in served), stop, joined)
 
 
 def _whole(conversation: Conversation, frame: Frame) -> str:
     return _render(conversation, frame, len(conversation.messages), name_of(conversation))
 
 
-def _render(conversation: Conversation, frame: Frame, stop: int, where: str, prompt: bool = False) -> str:
-    """The text of the first ``stop`` messages, with the terminator that the last one may have to borrow."""
+def _render(
+    conversation: Conversation, frame: Frame, stop: int, where: str, *, prompt: bool = False, bare: bool = False
+) -> str:
+    """The text of the first ``stop`` messages, with the terminator that the last one may borrow unless ``bare``."""
     messages = conversation.messages[:stop]
     try:
         text = frame.render_quickly(messages, conversation.tools, prompt=prompt)
     except ModelError as error:
         raise EncodeError(f"{where}: {error}") from None
-    return text if prompt else text + borrowed(messages[-1], frame)
+    return text if prompt or bare else text + borrowed(messages[-1], frame)
 
 
 def borrowed(last: Message, frame: Frame) -> str:
@@ -256,8 +277,7 @@ def _header(conversation: Conversation, frame: Frame, index: int, region: str) -
     """How many characters at the start of ``region`` the generation prompt supplies, cut at an added token."""
     where = f"{name_of(conversation)}: messages[{index}]"
     prompt = _render(conversation, frame, index, where, prompt=True)
-    bare = frame.render_quickly(conversation.messages[:index], conversation.tools, prompt=False)
-    lead = prompt.removeprefix(bare)
+    lead = prompt.removeprefix(_render(conversation, frame, index, where, bare=True))
     common = next((at for at, (a, b) in enumerate(zip(lead, region)) if a != b), min(len(lead), len(region)))
     borders = {0, len(lead), *(place for match in frame.added.finditer(lead) for place in match.span())}
     return max(border for border in borders if border <= common)
