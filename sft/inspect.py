@@ -45,16 +45,16 @@ def _inspect(argv: Sequence[str] | None) -> None:
         raise ConfigError(f"--rows {options['rows']}: at least one row; a large number takes all")
     quiet_libraries()
     files = _files(config)
-    encoder = Encoder.of(config, load_tokenizer(config.model))
+    encoder = Encoder.of(config, load_tokenizer(config.model, need_tools=False))
     found = survey(files, encoder)
-    rows = _rows(files, found, encoder, config.seed, options["rows"], options["row"])
     title, model = ", ".join(path.name for path in files), str(model_source(config.model))
-    out = options["out"] or run_dir(config) / "inspect" / f"{files[0].stem}.html"
-    write_text(out, build_page(title, model, found, rows, encoder))
     console = Console()
+    print_survey(found, f"{title}, {model}", encoder, console)
+    rows = _rows(files, found, encoder, config.seed, options["rows"], options["row"])
     if options["row"] is not None:
         print_tokens(rows[0].row, rows[0].tokens, console)
-    print_survey(found, f"{title}, {model}", encoder, console)
+    out = options["out"] or run_dir(config) / "inspect" / f"{files[0].stem}.html"
+    write_text(out, build_page(title, model, found, rows, encoder))
     console.print(f"prompts of trained turns against those of a server: {served_words(rows)}", highlight=False)
     console.print(f"page with {len(rows)} rows: {out}", soft_wrap=True, highlight=False)
 

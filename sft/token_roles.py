@@ -6,7 +6,7 @@ in the template's render; what cannot be told apart is ``structure``. Reads and 
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -125,7 +125,9 @@ def describe_tokens(row: Encoded, conversation: Conversation, frame: Frame) -> T
     else:
         text, starts, stop = found
         pieces = [text[a:b] for a, b in pairwise(starts)]
-        of_characters, owners_of_characters = _paint(text, conversation, stop, frame)
+        of_characters, owners_of_characters = _paint(
+            text, conversation, stop, {span.message for span in row.spans}, frame
+        )
         firsts = np.minimum(np.array(starts[:-1]), len(text) - 1)
         roles, owners = of_characters[firsts], owners_of_characters[firsts]
     specials = special_ids(tokenizer)
@@ -152,17 +154,25 @@ def _find_text(
     return None
 
 
-def _paint(text: str, conversation: Conversation, stop: int, frame: Frame) -> tuple[Roles, NDArray[np.int32]]:
-    """Role and message of each character of the render of the first ``stop`` messages."""
+def _paint(
+    text: str, conversation: Conversation, stop: int, trained: Container[int], frame: Frame
+) -> tuple[Roles, NDArray[np.int32]]:
+    """Role and message of each character of the render of the first ``stop`` messages, but for ``trained`` turns."""
     messages, tools = conversation.messages[:stop], conversation.tools
     roles, owners = np.zeros(len(text), np.uint8), np.full(len(text), -1, np.int32)
     start, end = _tools_region(text, messages, tools, frame)
     roles[start:end] = ROLES.index("tools")
-    starts = _starts(text, messages, tools, frame)
-    for (index, start), (_, end) in pairwise([*sorted(starts.items(), key=lambda item: item[1]), (-1, len(text))]):
+    starts = sorted((start, index) for index, start in _starts(text, messages, tools, frame).items())
+    before = 0
+    for (start, index), (end, _) in pairwise([*starts, (len(text), -1)]):
         owners[start:end] = index
-        for a, b, role in _message_parts(text[start:end], index, messages, tools, frame):
-            roles[start + a : start + b] = ROLES.index(role)
+        if messages[index].role != "assistant":
+            a, b, role = _content(text, (before, start, end), messages[index])
+            roles[a:b], owners[a:b] = ROLES.index(role), index
+        elif index not in trained:
+            for a, b, role in _untrained_parts(text[start:end], index, messages, tools, frame):
+                roles[start + a : start + b] = ROLES.index(role)
+        before = start
     return roles, owners
 
 
@@ -176,7 +186,9 @@ def _starts(text: str, messages: Sequence[Message], tools: Sequence[ToolSpec], f
             before = _render(frame, messages[:index], tools)
             if before and text.startswith(before):
                 starts[index] = len(before)
-    return starts if 0 in starts else {0: 0, **starts}
+    # A first message outside of the loop over messages, or skipped in it, comes before all others.
+    starts.setdefault(0, 0)
+    return starts if starts[0] < starts.get(1, len(text)) else {**starts, 0: 0}
 
 
 def _render(frame: Frame, messages: Sequence[Message], tools: Sequence[ToolSpec], prompt: bool = False) -> str:
@@ -197,22 +209,26 @@ def _tools_region(text: str, messages: Sequence[Message], tools: Sequence[ToolSp
     return head, len(text) - tail
 
 
-def _message_parts(
+def _content(text: str, places: tuple[int, int, int], message: Message) -> tuple[int, int, str]:
+    """Where the words of a message stand: between the last two places, or from the first, or the whole of its own."""
+    before, start, end = places
+    role, content = _ROLE_OF_MESSAGE[message.role], (message.content or "").strip()
+    if not content:
+        return start, start, role
+    at = text.find(content, start, end)
+    if at < 0:
+        at = text.find(content, before, end)  # some templates write results while they are at the calls
+    return (at, at + len(content), role) if at >= 0 else (start, end, role)
+
+
+def _untrained_parts(
     block: str, index: int, messages: Sequence[Message], tools: Sequence[ToolSpec], frame: Frame
 ) -> Parts:
-    """The parts of a message's ``block`` of text that are its own words."""
-    message = messages[index]
-    if message.role == "assistant":
-        bare, prompt = (_render(frame, messages[:index], tools, prompt) for prompt in (False, True))
-        lead = prompt.removeprefix(bare)
-        header = next((at for at, (a, b) in enumerate(zip(lead, block)) if a != b), min(len(lead), len(block)))
-        return [(header + a, header + b, role) for a, b, role in turn_parts(block[header:].rstrip(), message)]
-    content = (message.content or "").strip()
-    if not content:
-        return []
-    at = block.find(content)
-    role = _ROLE_OF_MESSAGE[message.role]
-    return [(at, at + len(content), role)] if at >= 0 else [(0, len(block), role)]
+    """The parts of an assistant's ``block`` of text, after what the generation prompt has in common with it."""
+    bare, prompt = (_render(frame, messages[:index], tools, prompt) for prompt in (False, True))
+    lead = prompt.removeprefix(bare)
+    header = next((at for at, (a, b) in enumerate(zip(lead, block)) if a != b), min(len(lead), len(block)))
+    return [(header + a, header + b, role) for a, b, role in turn_parts(block[header:].rstrip(), messages[index])]
 
 
 def serving_differences(row: Encoded, conversation: Conversation, frame: Frame) -> list[Difference]:

@@ -86,8 +86,8 @@ def model_identity(model: str | Path) -> str:
     return fingerprint(source) if isinstance(source, Path) else source
 
 
-def load_tokenizer(path: str | Path) -> Any:
-    """The fast tokenizer of a model or adapter directory, with a chat template that shows tools.
+def load_tokenizer(path: str | Path, *, need_tools: bool = True) -> Any:
+    """The fast tokenizer of a model or adapter directory, with a chat template that shows tools if ``need_tools``.
 
     Raises:
         ModelError: no tokenizer there, not a fast one, no chat template, or a template that leaves tools out.
@@ -103,7 +103,8 @@ def load_tokenizer(path: str | Path) -> Any:
         raise ModelError(f"{source}: the tokenizer cannot be loaded: {_first_line(error)}") from None
     if not tokenizer.is_fast:
         raise ModelError(f"{source}: needs a fast tokenizer (tokenizer.json), got {type(tokenizer).__name__}")
-    check_template(tokenizer, str(source))
+    if need_tools:
+        check_template(tokenizer, str(source))
     return tokenizer
 
 
