@@ -255,7 +255,9 @@ def _as_rendered(conversation: Conversation, frame: Frame, wanted: Sequence[int]
         ending = frame.endings[_kind_of(messages[index])]
         after = starts.get(index + 1, len(whole))
         end, terminator = _last_terminator(whole, starts[index], after, ending, frame)
-        start = starts[index] + _header(conversation, frame, index, whole[starts[index] : after])
+        start = starts[index] + _header(
+            conversation, frame, index, whole[: starts[index]], whole[starts[index] : after]
+        )
         if end <= start:
             raise EncodeError(f"{here}: the turn has no terminator: {shorten(whole[starts[index] : after])}")
         body = whole[start : end - len(terminator)]
@@ -273,11 +275,12 @@ def _last_terminator(text: str, start: int, after: int, ending: Ending, frame: F
     return (at + len(token), token) if at >= 0 else (0, "")
 
 
-def _header(conversation: Conversation, frame: Frame, index: int, region: str) -> int:
-    """How many characters at the start of ``region`` the generation prompt supplies, cut at an added token."""
+def _header(conversation: Conversation, frame: Frame, index: int, before: str, region: str) -> int:
+    """How many characters of ``region``, which follows ``before``, the prompt supplies; cut at an added token."""
     where = f"{name_of(conversation)}: messages[{index}]"
     prompt = _render(conversation, frame, index, where, prompt=True)
-    lead = prompt.removeprefix(_render(conversation, frame, index, where, bare=True))
+    known = before if prompt.startswith(before) else _render(conversation, frame, index, where, bare=True)
+    lead = prompt.removeprefix(known)
     common = next((at for at, (a, b) in enumerate(zip(lead, region)) if a != b), min(len(lead), len(region)))
     borders = {0, len(lead), *(place for match in frame.added.finditer(lead) for place in match.span())}
     return max(border for border in borders if border <= common)
