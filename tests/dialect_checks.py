@@ -171,8 +171,14 @@ WRITTEN: dict[str, Message] = {
     "parallel calls": assistant(call(city="Oslo"), call(), call(city="Bergen", days=2)),
     "quotes": assistant(call(quote='it\'s "so" \\n\nand a line\n')),
 }
-_HEADS = re.compile(r"<\|im_start\|>assistant\n|<\|turn>model\n|<\|assistant\|>|<\|start\|>assistant")
-_TAILS = re.compile(r"(?:<\|im_end\|>\n?|<turn\|>\n|<\|tool_response>|<\|call\|>|<\|return\|>|<\|eot\|>)$")
+_HEADS = re.compile(
+    r"<\|im_start\|>assistant\n|<\|turn>model\n|<\|assistant\|>|<\|start\|>assistant|<｜Assistant｜>"
+    r"|<\|start_header_id\|>assistant<\|end_header_id\|>\n\n|<\|CHATBOT_TOKEN\|>"
+)
+_TAILS = re.compile(
+    r"(?:<\|im_end\|>\n?|<turn\|>\n|<\|tool_response>|<\|call\|>|<\|return\|>|<\|eot\|>|<\|eot_id\|>"
+    r"|<｜end▁of▁sentence｜>|<\|END_OF_TURN_TOKEN\|>|<\|observation\|>)$"
+)
 
 
 def turn_of(template: str, message: Message) -> str:

@@ -16,7 +16,7 @@ from toolwright.records import ToolCall, ToolSpec, shorten
 
 OPEN, CLOSE = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
 CALL, SEPARATOR, CALL_END = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
-_FENCED = re.compile(rf"\s*{CALL}(?:[^<\n]*){SEPARATOR}([^<\n]*)\n```json\n")
+_FENCED = re.compile(rf"\s*{CALL}function{SEPARATOR}([^<\n]*)\n```json\n")
 _PLAIN = re.compile(rf"\s*{CALL}([^<\n]*){SEPARATOR}")
 _FENCE_END = re.compile(rf"\s*```\s*{CALL_END}")
 _PLAIN_END = re.compile(rf"\s*{CALL_END}")

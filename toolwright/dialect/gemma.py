@@ -9,10 +9,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from toolwright.dialect.block import BlockError
+from toolwright.dialect.block import BlockError, write_json
 from toolwright.dialect.literal import Reader, Syntax
 from toolwright.dialect.marked import Marked, Quote
-from toolwright.dialect.untyped import strict, write_json
+from toolwright.dialect.untyped import strict
 from toolwright.errors import DataError
 from toolwright.records import ToolCall, ToolSpec
 

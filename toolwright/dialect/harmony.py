@@ -9,9 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from toolwright.dialect.block import BlockError, load_json
+from toolwright.dialect.block import BlockError, load_json, write_json
 from toolwright.dialect.channels import MESSAGE, START, Header, Protocol, Scanner
-from toolwright.dialect.untyped import write_json
 from toolwright.records import Message, ToolCall, ToolSpec, shorten
 
 CHANNEL = "<|channel|>"

@@ -10,10 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from toolwright.dialect.block import BlockError, read_block
+from toolwright.dialect.block import BlockError, read_block, write_json
 from toolwright.dialect.literal import Reader, Syntax
 from toolwright.dialect.marked import Marked, Quote
-from toolwright.dialect.untyped import strict, write_json
+from toolwright.dialect.untyped import strict
 from toolwright.records import ToolCall, ToolSpec, shorten
 
 OPEN, CLOSE = "<|tool_call_start|>", "<|tool_call_end|>"

@@ -15,7 +15,8 @@ from toolwright.dialect.marked import Marked
 from toolwright.records import ToolCall, ToolSpec, shorten
 
 OPEN, ARGUMENTS = "[TOOL_CALLS]", "[ARGS]"
-_NAMED = re.compile(r"\s*([^\s\[\]{}]*)\s*(?:\[CALL_ID\][^\[\]{}]*)?(?:\[ARGS\])?(.*)", re.DOTALL)
+_ARRAY = re.compile(r"\s*(?:\{|\[\s*(?:[\]{]|$))")
+_NAMED = re.compile(r"\s*([^\s\[\]{}]*)\s*(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?(.*)", re.DOTALL)
 
 
 def read_body(body: str, tools: Sequence[ToolSpec] = ()) -> list[tuple[str, dict[str, Any]]]:
@@ -24,7 +25,7 @@ def read_body(body: str, tools: Sequence[ToolSpec] = ()) -> list[tuple[str, dict
     Raises:
         BlockError: with the kind of the problem and what is wrong.
     """
-    if body.lstrip().startswith(("[{", "{")) or re.match(r"\s*\[\s*(?:[\]{]|$)", body):
+    if _ARRAY.match(body):
         return read_block(body)
     named = _NAMED.fullmatch(body)
     if not named or not named[1]:

@@ -10,8 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toolwright.dialect.block import BlockError, load_json
-from toolwright.errors import DataError
+from toolwright.dialect.block import BlockError, load_json, write_json
 from toolwright.records import ToolCall, ToolSpec, shorten
 
 PYTHON_WORDS: dict[str, Any] = {"True": True, "False": False, "None": None}
@@ -103,15 +102,3 @@ def write_value(call: ToolCall, value: object) -> str:
         DataError: a value that JSON cannot hold.
     """
     return value if isinstance(value, str) else write_json(call, value)
-
-
-def write_json(call: ToolCall, value: object) -> str:
-    """Write an argument of ``call``, or all of them, as JSON.
-
-    Raises:
-        DataError: a value that JSON cannot hold.
-    """
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise DataError(f"arguments of call {call.name!r} are not JSON ({error}): {shorten(call.arguments)}") from None
