@@ -127,7 +127,7 @@ DIALECTS: dict[str, Dialect] = {
     "cohere": Dialect(
         cohere.FORM,
         "cohere_command3",
-        ("command-r7b", "command-a", "aya-expanse", "cohere2"),
+        ("command-r7b", "command-a", "cohere2"),
         cohere.recognises,
         cohere.THINK,
     ),
