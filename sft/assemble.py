@@ -154,11 +154,12 @@ def lora_model(config: RunConfig, process: int = 0) -> Any:
     from peft import get_peft_model
 
     settings = config.sft
-    adapter = lora_config(settings.lora, "sft.lora")
-    loftq = adapter.init_lora_weights == "loftq"
+    section = settings.lora
+    loftq = (section.model_extra or {}).get("init_lora_weights") == "loftq"
     if loftq:
         _require_loftq(settings)
-        adapter.init_lora_weights = True
+        section = section.model_copy(update={"init_lora_weights": True})
+    adapter = lora_config(section, "sft.lora")
     if mutates_base(adapter):
         _require_convertible(adapter)
     dtype = choose_dtype(settings.dtype)

@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import json
 import shutil
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -100,12 +99,12 @@ def build_arguments(kind: type, ours: Mapping[str, Any], passed: Mapping[str, An
             raise ConfigError(f"{section}.{name}: {kind.__name__} has no such field{hint}")
     try:
         return kind(**{**ours, **passed})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ImportError) as error:
         raise ConfigError(f"{section}: {kind.__name__} refuses these values: {error}") from None
 
 
 def lora_config(section: LoraSection, name: str) -> Any:
-    """PEFT's configuration from the section called ``name``; further fields pass through, tables as PEFT's own records.
+    """PEFT's configuration from the section called ``name``; further fields pass through.
 
     Raises:
         ConfigError: a field that ``LoraConfig`` does not have, that we name otherwise, or a value that it refuses.
@@ -128,16 +127,4 @@ def lora_config(section: LoraSection, name: str) -> Any:
         "target_modules": section.target_modules,
         "task_type": "CAUSAL_LM",
     }
-    return build_arguments(LoraConfig, ours, _as_records(LoraConfig, passed, name), name)
-
-
-def _as_records(kind: type, passed: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """``passed`` with tables turned into the dataclasses that the fields of ``kind`` want."""
-    hints = typing.get_type_hints(kind)
-    made = dict(passed)
-    for field, value in passed.items():
-        options = typing.get_args(hints.get(field))
-        record: Any = next((option for option in options if dataclasses.is_dataclass(option)), None)
-        if isinstance(value, dict) and record is not None and dict not in options:
-            made[field] = build_arguments(record, {}, value, f"{name}.{field}")
-    return made
+    return build_arguments(LoraConfig, ours, passed, name)

@@ -1,0 +1,230 @@
+"""What training a model takes: parameters and bytes, counted on a model without weights (torch's meta device).
+
+Reads a model's ``config.json`` (directory, hub cache or hub); writes nothing. Activations are those that autograd would
+keep in a forward pass of the very model, so new architectures need nothing here.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from toolwright.errors import ModelError
+from toolwright.model import DTYPES, model_source
+
+GIB = 2**30
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # four bits; a byte of scale for 64 weights, and four bytes for 256 scales
+LOGIT_BYTES = 10  # of one logit: float32, as accelerate hands it on, its gradient, and that in bfloat16
+SHAPES: Mapping[str, Mapping[str, Any]] = {
+    "Qwen/Qwen2.5-7B-Instruct": {
+        "model_type": "qwen2",
+        "hidden_size": 3584,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "intermediate_size": 18944,
+        "vocab_size": 152064,
+    },
+    "Qwen/Qwen2.5-32B-Instruct": {
+        "model_type": "qwen2",
+        "hidden_size": 5120,
+        "num_hidden_layers": 64,
+        "num_attention_heads": 40,
+        "num_key_value_heads": 8,
+        "intermediate_size": 27648,
+        "vocab_size": 152064,
+    },
+    "meta-llama/Llama-3.1-8B-Instruct": {
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "intermediate_size": 14336,
+        "vocab_size": 128256,
+    },
+}
+"""Shapes of the models that ``configs/`` names, for machines without the hub. Source: their ``config.json`` there."""
+
+_ATTENTION = "toolwright_footprint"
+_TIMEOUT_S = 5
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a model is trained, as far as memory goes. ``tokens`` and ``scored`` are those of one forward pass."""
+
+    dtype: str
+    tokens: int
+    scored: int
+    quantized: bool = False
+    checkpointing: bool = False
+    optimizer_bytes: float = 8.0
+    processes: int = 1
+    sharded: bool = False
+
+
+def architecture(model: str) -> tuple[Any, str]:
+    """The transformers configuration of a model, and where it is from: ``directory``, ``hub`` or ``shapes``.
+
+    Raises:
+        ModelError: no such model here, on the hub, or among ``SHAPES``.
+    """
+    from transformers import AutoConfig
+
+    source = model_source(model)
+    try:
+        return AutoConfig.from_pretrained(str(source), local_files_only=True), _origin(source)
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(source, Path):
+            raise ModelError(f"{source}: config.json cannot be used: {' '.join(str(error).split())[:200]}") from None
+    fetched = _fetch(source)
+    found = fetched or dict(SHAPES.get(source, {}))
+    if not found:
+        raise ModelError(f"{model}: neither a directory, nor reachable on the hub; name a model directory")
+    return AutoConfig.for_model(**{"tie_word_embeddings": False, **found}), "hub" if fetched else "shapes"
+
+
+def _origin(source: Path | str) -> str:
+    return "directory" if isinstance(source, Path) else "hub"
+
+
+def _fetch(model: str) -> dict[str, Any] | None:
+    """``config.json`` from the hub; one short try, where the hub's own client repeats for half a minute."""
+    import urllib.request
+    from http.client import HTTPException
+
+    from huggingface_hub import constants, get_token, hf_hub_url
+
+    if constants.HF_HUB_OFFLINE:
+        return None
+    token = get_token()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(hf_hub_url(model, "config.json"), headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:
+            content = json.load(reply)
+    except (OSError, HTTPException, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def empty_model(architecture: Any, dtype: str) -> Any:
+    """A causal language model on the meta device: shapes and types, no weights.
+
+    Raises:
+        ModelError: transformers has no causal language model for it.
+    """
+    from transformers import AttentionInterface, AutoModelForCausalLM
+
+    AttentionInterface.register(_ATTENTION, _attend)
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(architecture, dtype=DTYPES[dtype], attn_implementation=_ATTENTION)
+    except (ValueError, KeyError, ImportError) as error:
+        raise ModelError(f"{architecture.model_type}: {' '.join(str(error).split())[:200]}") from None
+
+
+class _Flash(torch.autograd.Function):
+    """What a fused attention kernel keeps: queries, keys, values and its result, no scores."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        out = query.new_empty((*query.shape[:-1], value.shape[-1]))
+        ctx.save_for_backward(query, key, value, out)
+        return out
+
+
+def _attend(_: Any, query: Any, key: Any, value: Any, mask: Any, **__: Any) -> tuple[torch.Tensor, None]:
+    return _Flash.apply(query, key, value).transpose(1, 2).contiguous(), None  # type: ignore[no-untyped-call]
+
+
+def parameters(model: Any) -> tuple[int, int]:
+    """All parameters and those that are trained."""
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(count for count, _ in counts), sum(count for count, trained in counts if trained)
+
+
+def kept_bytes(model: Any, tokens: int, autocast: bool) -> int:
+    """Bytes that autograd keeps for a row of ``tokens`` up to the last hidden state, nothing recomputed.
+
+    Raises:
+        ModelError: the model's path depends on values (experts are chosen), which an empty model does not have.
+    """
+    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    kept: dict[int, tuple[float, torch.Tensor]] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        # A product of matrices keeps its input in two dimensions; under autocast that is a copy in bfloat16.
+        share = 0.5 if autocast and tensor.dim() == 2 and tensor.dtype == torch.float32 else 1.0
+        if storage._cdata not in own:
+            kept.setdefault(storage._cdata, (share * storage.nbytes(), tensor))
+        return tensor
+
+    body = model.get_base_model() if hasattr(model, "get_base_model") else model
+    try:
+        with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            body.base_model(input_ids=torch.zeros(1, tokens, dtype=torch.long), use_cache=False)
+    except (RuntimeError, NotImplementedError) as error:
+        raise ModelError(f"activations cannot be counted: {str(error).splitlines()[0][:120]}") from None
+    return int(sum(size for size, _ in kept.values()))
+
+
+def plan_memory(base: Any, model: Any, setup: Setup) -> tuple[dict[str, float], float | None]:
+    """Bytes on one device by part, and what the activations would be without recomputing; none: not known.
+
+    ``base`` is the empty model without an adapter, ``model`` what is trained (the same, where all weights are).
+    """
+    text = base.config.get_text_config()
+    full = base is model
+    trained = parameters(model)[1]
+    shards = setup.processes if setup.sharded else 1
+    item = DTYPES[setup.dtype].itemsize
+    layers = _layers(base)
+    gathered = parameters(base)[0] - (len(layers) - 2) * parameters(layers[0])[0]  # two layers, embeddings and head
+    weights = _weight_bytes(base, setup, full)
+    kept: float | None
+    try:
+        kept = kept_bytes(model, setup.tokens, autocast=setup.dtype == "bfloat16")
+    except ModelError:
+        kept = None
+    one = (kept if kept is not None else _rough_bytes(text, setup)) / text.num_hidden_layers
+    inputs = text.num_hidden_layers * setup.tokens * text.hidden_size * item
+    activations = inputs + one if setup.checkpointing else one * text.num_hidden_layers
+    gradients = 4.0 * trained * (2 if setup.processes > 1 and not setup.sharded else 1)  # DDP has buckets beside them
+    return {
+        "weights": weights / shards + (gathered * item if setup.sharded else 0),
+        "adapter": 0.0 if full else 4.0 * trained / shards,
+        "gradients": gradients / shards,
+        "optimizer": setup.optimizer_bytes * trained / shards,
+        "activations": activations,
+        "logits": float(LOGIT_BYTES * setup.scored * text.vocab_size),
+    }, kept
+
+
+def _layers(base: Any) -> Any:
+    return max((m for m in base.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
+
+
+def _weight_bytes(base: Any, setup: Setup, full: bool) -> float:
+    total, _ = parameters(base)
+    item = DTYPES[setup.dtype].itemsize
+    if full:  # float32, and the copies that autocast makes
+        return total * (4.0 + (item if item < 4 else 0))
+    if not setup.quantized:
+        return float(total * item)
+    head = base.get_output_embeddings()
+    linear = [m for m in base.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    packed = sum(module.weight.numel() for module in linear)
+    opened = max(module.weight.numel() for module in linear) * item  # one matrix at a time is in full precision
+    return packed * NF4_BYTES + (total - packed) * item + opened
+
+
+def _rough_bytes(text: Any, setup: Setup) -> float:
+    """As ``kept_bytes`` for what cannot run empty; the factors are those of Qwen2.5 with LoRA on all layers."""
+    width = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+    return float(text.num_hidden_layers * setup.tokens * (25 * text.hidden_size + 8 * width))
