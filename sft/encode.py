@@ -144,13 +144,13 @@ def encode_many(
         ModelError: the tokenizer's chat template cannot be used.
     """
     tokens = tokens_of(tokenizer)
-    learn_frame(tokenizer, template_kwargs)
+    usual = learn_frame(tokenizer, template_kwargs)
     rows: list[Encoded] = []
     for index, item in enumerate(conversations):
         try:
             conversation = item if isinstance(item, Conversation) else Conversation.from_row(item)
-            kwargs = {**(template_kwargs or {}), **conversation.chat_template_kwargs}
-            frame = learn_frame(tokenizer, kwargs)
+            own = conversation.chat_template_kwargs
+            frame = learn_frame(tokenizer, {**(template_kwargs or {}), **own}) if own else usual
             depth = verify if verify == "full" or index in _FIRST_VERIFIED or index % 1000 == 999 else None
             rows += _encode(conversation, index, frame, tokens, train, max_tokens, depth)
         except DataError as error:

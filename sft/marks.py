@@ -184,6 +184,9 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def _tojson(
     value: Any,
     ensure_ascii: bool = False,
@@ -191,6 +194,8 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
+    if not ensure_ascii and indent is None and separators is None and not sort_keys:
+        return _encode(value)
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

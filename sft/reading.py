@@ -10,6 +10,7 @@ from toolwright.dialect import opened_reasoning, parse
 from toolwright.records import Conversation, Message, ToolCall, ToolSpec, shorten
 
 _MAY_BE_MORE = re.compile(r"[<\[{]")  # every dialect's calls and reasoning begin with one of these
+_encode_json = json.JSONEncoder(ensure_ascii=False).encode
 _NO_THOUGHT = "<think>\n\n</think>\n\n"
 _THINK = re.compile(r"\s*<think>(.*?)</think>(.*)", re.DOTALL)
 
@@ -108,7 +109,7 @@ def require_no_markers(conversation: Conversation, frame: Frame, where: str) -> 
 def _texts(message: Message) -> list[tuple[str, str]]:
     texts = [("content", message.content), ("reasoning_content", message.reasoning_content)]
     for number, call in enumerate(message.tool_calls):
-        texts.append((f"tool_calls[{number}]", call.name + json.dumps(call.arguments, ensure_ascii=False)))
+        texts.append((f"tool_calls[{number}]", call.name + _encode_json(call.arguments)))
     return [(field, text) for field, text in texts if text]
 
 

@@ -204,7 +204,7 @@ class Words(dict[str, bytes]):
         super().__init__()
         self._model = model
         self._normal = normal
-        self._characters = _byte_characters()
+        self._characters = _byte_characters()  # of byte n, as the table of str.translate
         self._find = regex.compile(pattern).findall
         in_ascii = _for_ascii(pattern)
         # Python's own engine is twice as fast, and knows no \\p{L}: it takes the text that needs none.
@@ -221,7 +221,7 @@ class Words(dict[str, bytes]):
         return np.frombuffer(b"".join(map(self.__getitem__, words)), np.int32)
 
     def __missing__(self, word: str) -> bytes:
-        characters = "".join(self._characters[byte] for byte in word.encode())
+        characters = word.encode().decode("latin-1").translate(self._characters)
         ids = np.array([token.id for token in self._model.tokenize(characters)], np.int32).tobytes()
         if len(word) <= _LONG_WORD:
             self[word] = ids
