@@ -92,7 +92,9 @@ def print_survey(found: Survey, title: str, encoder: Encoder, console: Console) 
         table.add_row(name, escape(words))
     console.print(table)
     if found.rows:
-        console.print(_lengths([row.tokens for row in found.rows]))
+        lengths = [row.tokens for row in found.rows]
+        console.print(f"\ntokens in a row: {quantiles(lengths)}", highlight=False)
+        console.print(_lengths(lengths))
     if found.refused:
         console.print(_refusals(found))
 
@@ -100,7 +102,7 @@ def print_survey(found: Survey, title: str, encoder: Encoder, console: Console) 
 def _lengths(lengths: Sequence[int]) -> Table:
     bins = histogram(lengths, 12)
     most = max(count for *_, count in bins)
-    table = Table(title=f"tokens in a row: {quantiles(lengths)}", show_header=False)
+    table = Table(show_header=False)
     for low, high, count in bins:
         bar = "█" * round(_BAR * count / most) or ("▏" if count else "")
         table.add_row(Text(f"{low:,}–{high:,}", justify="right"), bar.ljust(_BAR), Text(f"{count:,}", justify="right"))

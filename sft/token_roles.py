@@ -146,7 +146,7 @@ def _find_text(
     messages = conversation.messages
     for stop in (len(messages), *range(row.spans[-1].message + 1, len(messages))):
         text = frame.render(messages[:stop], conversation.tools, prompt=False) + borrowed(messages[stop - 1], frame)
-        encoding = frame.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        encoding = frame.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         if encoding["input_ids"][: len(ids)] == ids:
             offsets = encoding["offset_mapping"]
             starts = [start for start, _ in offsets[: len(ids) + 1]]
@@ -241,7 +241,7 @@ def serving_differences(row: Encoded, conversation: Conversation, frame: Frame) 
         except ModelError as error:
             differences.append(Difference(span.message, 0, span.start, "", f"no prompt: {error}"))
             continue
-        served = frame.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        served = frame.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
         if served != ours:
             at = next((i for i, (a, b) in enumerate(zip(ours, served)) if a != b), min(len(ours), len(served)))
             shown = (_decode(frame.tokenizer, ids[at : at + _SHOWN_TOKENS]) for ids in (ours, served))
