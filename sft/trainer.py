@@ -15,6 +15,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from sft.batches import LengthGrouped, Packing, Packs, Rows, collate, collate_packs, lengths_of, min_shared
 from sft.encode import IGNORE, Encoded
 from sft.isolation import require_isolation
+from sft.loss import cross_entropy
 from toolwright.errors import ConfigError
 from toolwright.forest import only, scored_logits
 from toolwright.segment_attention import REPLACED, use_segments
@@ -36,8 +37,7 @@ def token_losses(model: Any, head: torch.nn.Module, inputs: Inputs) -> tuple[tor
         with only(head, lambda hidden_BTH: hidden_BTH[:, :-1][trained_BT].unsqueeze(0)):
             logits_NV = model(input_ids=inputs["input_ids"], use_cache=False).logits[0]
         targets_N, weights_N = targets_BT[trained_BT], inputs["weights"][:, 1:][trained_BT]
-    losses_N = torch.nn.functional.cross_entropy(logits_NV.float(), targets_N, reduction="none")
-    return losses_N, weights_N
+    return cross_entropy(logits_NV, targets_N), weights_N
 
 
 class SftTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped

@@ -15,6 +15,7 @@ from transformers import EarlyStoppingCallback, Qwen3Config, Qwen3ForCausalLM, T
 from sft.batches import Packs, collate_packs
 from sft.encode import Encoded
 from sft.isolation import require_isolation
+from sft.loss import cross_entropy
 from sft.trainer import SftTrainer, token_losses
 from toolwright.errors import ConfigError, DataError
 from toolwright.segment_attention import use_segments
@@ -137,6 +138,21 @@ def test_a_step_in_parts_has_the_gradients_of_one_big_batch(
     assert found.keys() == expected.keys()
     flat, wanted = (torch.cat([side[name].flatten() for name in expected]) for side in (found, expected))
     assert float((flat - wanted).norm() / wanted.norm()) <= 1e-6
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("count", [0, 1, 45])
+def test_cross_entropy_is_that_of_torch(count: int, dtype: torch.dtype, tolerance: float) -> None:
+    """With a vocabulary of which only some rows fit in a chunk."""
+    torch.manual_seed(0)
+    logits = (5 * torch.randn(count, 100_003)).to(dtype).requires_grad_()
+    targets, upstream = torch.randint(0, 100_003, (count,)), torch.rand(count)
+    ours = cross_entropy(logits, targets)
+    (our_gradient,) = torch.autograd.grad((ours * upstream).sum(), logits)
+    theirs = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+    (their_gradient,) = torch.autograd.grad((theirs * upstream).sum(), logits)
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    assert torch.allclose(our_gradient.float(), their_gradient.float(), atol=tolerance)
 
 
 @pytest.mark.parametrize("packing", PACKINGS[1:])
