@@ -1,25 +1,18 @@
-"""From the configuration to what the trainer needs: rows, a model with LoRA on it, TrainingArguments.
+"""From the configuration to what the trainer needs beside rows: a model with LoRA on it, TrainingArguments.
 
-Reads the training and development conversations; writes nothing.
+Reads the base model; writes nothing.
 """
 
 import importlib.util
-import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainingArguments
 
-from sft.encode import Encoded, Refusal, TrainPolicy, encode_many
-from toolwright.artifacts import read_records, require
 from toolwright.config import RunConfig, SftConfig
-from toolwright.errors import ConfigError, DataError
+from toolwright.errors import ConfigError
 from toolwright.model import DTYPES, choose_dtype, load_model, model_source
-from toolwright.records import Conversation, Mode
-from toolwright.stage import run_dir
 from toolwright.training import build_arguments, lora_config
 
 _OURS = {
@@ -38,94 +31,6 @@ _OURS = {
     "report_to": "sft.trackers",
     "use_liger_kernel": "sft.liger",
 }
-
-
-@dataclass(frozen=True)
-class Data:
-    """Encoded conversations for training and for the loss at the end, and what was lost on the way."""
-
-    train: list[Encoded]
-    dev: list[Encoded]
-    refused: list[Refusal]
-
-    @property
-    def counts(self) -> dict[str, Any]:
-        """Rows, tokens, trained share, refused conversations and turns cut by ``max_tokens``."""
-        tokens = sum(len(row.input_ids) for row in self.train)
-        trained = sum(row.trained for row in self.train)
-        return {
-            "rows": len(self.train),
-            "dev_rows": len(self.dev),
-            "tokens": tokens,
-            "trained_tokens": trained,
-            "trained_share": round(trained / max(tokens, 1), 4),
-            "refused": len(self.refused),
-            "rows_cut": sum(row.cut_turns > 0 for row in self.train),
-            "turns_cut": sum(row.cut_turns for row in self.train),
-        }
-
-
-def data_files(config: RunConfig) -> tuple[Path, Path | None]:
-    """The training and the development file: those of the configuration, else those of the run.
-
-    Raises:
-        ArtifactError: the run has none, or they are unfinished.
-        DataError: a file that the configuration names is not there.
-    """
-    for named in (config.sft.data, config.sft.dev_data):
-        if named is not None and not Path(str(named)).is_file():
-            raise DataError(f"{named}: no such file; name a JSONL file with conversations")
-    made_by = "python -m data_gen.split"
-    if config.sft.data is not None:
-        return Path(str(config.sft.data)), Path(config.sft.dev_data) if config.sft.dev_data else None
-    train, dev = run_dir(config) / "train.jsonl", run_dir(config) / "dev.jsonl"
-    require(train, made_by=made_by)
-    if config.sft.dev_data is not None:
-        return train, Path(config.sft.dev_data)
-    if dev.exists():
-        require(dev, made_by=made_by)
-    return train, dev if dev.exists() else None
-
-
-def load_data(config: RunConfig, tokenizer: Any) -> Data:
-    """Read and encode the conversations of a run.
-
-    Raises:
-        DataError: a conversation that cannot be trained on, unless ``sft.on_error`` is ``skip``; or none is left.
-    """
-    settings = config.sft
-    train_file, dev_file = data_files(config)
-    policy = TrainPolicy(turns=settings.train_on, call_weight=settings.call_weight, markers=settings.markers)
-    refused: list[Refusal] = []
-
-    def load(path: Path, *, thin: bool = False) -> list[Encoded]:
-        found: list[Conversation] = read_records(path, Conversation.from_row)
-        if thin:
-            found = keep_shares(found, settings.keep, config.seed)[: settings.max_conversations]
-        bad: list[Refusal] = []
-        rows = encode_many(found, tokenizer, train=policy, max_tokens=settings.max_tokens, refused=bad)
-        if bad and settings.on_error == "stop":
-            raise DataError(
-                f"{path}: {len(bad)} of {len(found)} conversations cannot be trained on; the first: {bad[0].reason}; "
-                "sft.on_error=skip leaves them out"
-            )
-        refused.extend(bad)
-        return rows
-
-    train = load(train_file, thin=True)
-    if not train:
-        raise DataError(f"{train_file}: no conversation to train on ({len(refused)} refused)")
-    return Data(train, load(dev_file) if dev_file else [], refused)
-
-
-def keep_shares(conversations: Sequence[Conversation], keep: Mapping[Mode, float], seed: int) -> list[Conversation]:
-    """The conversations in their order, without a seeded part of the kinds of which only a share is kept."""
-    dropped: set[int] = set()
-    for mode, share in keep.items():
-        places = [index for index, conversation in enumerate(conversations) if conversation.mode == mode]
-        draw = random.Random(f"sft-keep-{seed}-{mode}")
-        dropped.update(draw.sample(places, len(places) - round(share * len(places))))
-    return [conversation for index, conversation in enumerate(conversations) if index not in dropped]
 
 
 def trained_model(config: RunConfig, process: int = 0) -> Any:

@@ -10,8 +10,9 @@ from typing import Any
 import psutil
 import torch
 
-from sft.assemble import batch_shape, data_files, load_data, training_arguments
+from sft.assemble import batch_shape, training_arguments
 from sft.batches import Packs, lengths_of
+from sft.data import data_files, load_data
 from toolwright.config import RunConfig, SftConfig
 from toolwright.errors import ArtifactError, ConfigError
 from toolwright.footprint import GIB, Setup, architecture, empty_model, parameters, plan_memory

@@ -22,7 +22,8 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import EarlyStoppingCallback
 
-from sft.assemble import Data, data_files, load_data, trained_model, training_arguments
+from sft.assemble import trained_model, training_arguments
+from sft.data import Data, data_files, load_data
 from sft.save import initial_weights, save_adapter, save_model
 from sft.trainer import SftTrainer
 from toolwright.artifacts import write_rows
@@ -77,11 +78,9 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def sft_job(config: RunConfig) -> Job:
     """The adapter of a run, or its model, as a job: what it depends on and where it goes."""
-    train_file, dev_file = data_files(config)
-    inputs: dict[str, Path | str] = {"model": model_source(config.model), "train": train_file}
-    if dev_file is not None:
-        inputs["dev"] = dev_file
-    settings = config.sft.model_dump(exclude={"logging_steps", "save_steps", "data", "dev_data", "trackers"})
+    inputs = {"model": model_source(config.model), **data_files(config).inputs}
+    beside = {"logging_steps", "save_steps", "data", "dev_data", "encode_processes", "trackers"}
+    settings = config.sft.model_dump(exclude=beside)
     output = "sft/adapter" if config.sft.method == "lora" else "sft/model"
     return Job.of(config, "sft", output=output, command=COMMAND, settings=settings, inputs=inputs)
 
@@ -165,7 +164,7 @@ def _from_main(state: PartialState, compute: Any) -> Any:
 def _write_refused(path: Path, data: Data) -> None:
     path.unlink(missing_ok=True)
     if data.refused:
-        write_rows(path, ({"row": refusal.index, "reason": refusal.reason} for refusal in data.refused))
+        write_rows(path, (vars(refusal) for refusal in data.refused))
 
 
 def _dev_loss(trainer: SftTrainer) -> dict[str, float]:

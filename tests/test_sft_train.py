@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sft.assemble import batch_shape, keep_shares, lora_config, lora_model, training_arguments
+from sft.assemble import batch_shape, lora_config, lora_model, training_arguments
 from sft.batches import LengthGrouped, collate
 from sft.encode import Encoded, encode_many
 from sft.train import main
@@ -22,7 +22,6 @@ from toolwright.config import LoraSection, RunConfig
 from toolwright.config_file import load_config
 from toolwright.errors import ConfigError
 from toolwright.model import load_model
-from toolwright.records import Conversation
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TOOL = {"name": "get_weather", "description": "Weather.", "parameters": {"type": "object"}}
@@ -145,7 +144,7 @@ def test_checkpoints_of_other_settings_are_discarded_with_a_message(
         ("sft.lora.r=3", "sft.lora.r: set sft.lora.rank instead"),
         ("sft.lora.target_modules=[nowhere]", "sft.lora: "),
         ("sft.data=missing.jsonl", "missing.jsonl: no such file"),
-        ("sft.max_tokens=8", "cannot be trained on; the first: conversation 'c0': the first trained turn"),
+        ("sft.max_tokens=8", "train.jsonl:1: conversation 'c0': the first trained turn"),
         ("model=./missing", "./missing: not a model directory"),
     ],
 )  # fmt: skip
@@ -172,12 +171,12 @@ def test_bad_conversations_are_skipped_and_counted_when_asked(
     bad = {"id": "bad", "messages": [{"role": "user", "content": "no answer"}]}
     data.write_text(json.dumps(bad) + "\n" + data.read_text())
     assert main(words(tmp_path, small_model_dir, data, "sft.epochs=1")) == 2
-    assert "1 of 25 conversations cannot be trained on" in capsys.readouterr().err
+    assert "train.jsonl:1: messages: no assistant among 1 messages" in capsys.readouterr().err
     assert main(words(tmp_path, small_model_dir, data, "sft.epochs=1", "sft.on_error=skip")) == 0
     assert "24 rows, 1 refused" in capsys.readouterr().out
     refused = json.loads((tmp_path / "runs/t/sft/refused.jsonl").read_text())
-    assert refused["row"] == 0
-    assert "'bad'" in refused["reason"]
+    assert (refused["file"], refused["line"]) == (str(data), 1)
+    assert "no assistant" in refused["reason"]
 
 
 def encoded(tokenizer: Any, count: int = 16) -> list[Encoded]:
@@ -330,16 +329,3 @@ def test_launchers_start_the_file_itself_and_two_processes_give_the_same_loss(
     assert launched.counts["processes"] == (2 if launcher == "torchrun" else 1)
     for name in ("loss_first", "loss_last", "dev_loss"):
         assert launched.counts[name] == pytest.approx(alone.counts[name], abs=2e-4)
-
-
-def test_a_share_of_a_kind_is_kept_in_order_and_by_seed() -> None:
-    asks = [Conversation(id=f"a{n}", messages=(), mode="missing_parameter") for n in range(20)]
-    calls = [Conversation(id=f"c{n}", messages=(), mode="single") for n in range(5)]
-    kept = keep_shares([*asks, *calls], {"missing_parameter": 0.25}, seed=1)
-    ids = [conversation.id for conversation in kept]
-    assert ids[-5:] == [f"c{n}" for n in range(5)]
-    assert len(ids) == 10
-    assert ids[:5] == sorted(ids[:5], key=lambda name: int(name[1:]))
-    assert ids != [
-        conversation.id for conversation in keep_shares([*asks, *calls], {"missing_parameter": 0.25}, seed=2)
-    ]
