@@ -14,6 +14,7 @@ from toolwright.errors import ConfigError, ToolwrightError
 
 USER_ERROR = 2
 _DISK_FULL = "No space left on device"
+_TORCH_DISK_FULL = ("iostream error", "PytorchStreamWriter failed writing")  # torch does not hand the reason on
 _FREE_SPACE = "free space or choose another runs_dir, then run again"
 
 
@@ -121,8 +122,8 @@ def run_command(body: Callable[[], int | None]) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror}; {_FREE_SPACE}", file=sys.stderr)
-    except Exception as error:  # safetensors and tokenizers wrap the system's error in their own
-        if _DISK_FULL not in str(error):
+    except Exception as error:  # safetensors, tokenizers and torch wrap the system's error in their own
+        if not any(text in str(error) for text in (_DISK_FULL, *_TORCH_DISK_FULL)):
             raise
         print(f"error: {_DISK_FULL}; {_FREE_SPACE}", file=sys.stderr)
     except KeyboardInterrupt:
