@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from toolwright.forest import Forest, Row, plant, scored_logits
@@ -228,11 +228,23 @@ def test_the_configuration_that_is_saved_names_no_attention_of_ours(tmp_path: An
     assert NAME not in (tmp_path / "config.json").read_text()
 
 
-def test_layers_that_would_mix_rows_are_refused() -> None:
-    config = Qwen3Config(**SHAPE)
-    model = Qwen3ForCausalLM(config)
-    config.layer_types = ["linear_attention", "full_attention"]
-    assert use_segments(model) == "qwen3 has linear_attention layers, in which rows would see each other"
+MIXING = {
+    "qwen3_5_text": "linear_attention",
+    "nemotron_h": "linear_attention",
+    "mamba2": "linear_attention",
+    "lfm2": "conv",
+    "falcon_h1": "hybrid",
+    "llama4_text": "chunked_attention",
+}
+
+
+@pytest.mark.parametrize("kind", MIXING)
+def test_layers_that_would_mix_rows_are_refused(kind: str) -> None:
+    more: dict[str, Any] = {"lfm2": {"layer_types": ["conv", "full_attention"]}}.get(kind, {})
+    if kind == "mamba2":
+        more = {"num_heads": 8, "expand": 2, "n_groups": 1, "state_size": 8}
+    why = use_segments(make(kind, **more))
+    assert why == f"{kind} has {MIXING[kind]} layers, in which rows would see each other"
 
 
 def test_another_attention_that_was_chosen_is_left_alone() -> None:
@@ -240,3 +252,12 @@ def test_another_attention_that_was_chosen_is_left_alone() -> None:
     model.config._attn_implementation_internal = "flex_attention"
     assert use_segments(model) == "attention flex_attention cannot share tokens, only sdpa and eager can"
     assert model.config._attn_implementation == "flex_attention"
+
+
+def test_attention_that_was_chosen_finds_the_borders_of_rows_by_their_positions() -> None:
+    """flash_attention_2 takes the same way, and needs a GPU."""
+    model = make(hidden_size=64, head_dim=16)
+    chosen = copy.deepcopy(model)
+    chosen.set_attn_implementation("flex_attention")
+    with torch.no_grad():
+        compare(model, chosen, some_rows(), None, 1e-4)
