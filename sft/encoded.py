@@ -163,8 +163,8 @@ class _Encoding:
         places = np.empty(len(self.lines), _PLACE)
         places["file"], places["line"], places["hash"] = self.files, self.lines, self.hashes
         for number, path in enumerate(self.paths):
-            if not np.any(places["file"] == number) and (self.wanted is None or len(self.wanted[number])):
-                raise DataError(f"{path}: no row in it; name a JSONL file with conversations")
+            if self.wanted is None and not np.any(places["file"] == number):
+                raise _nothing_in(path)
         if not len(places):
             raise DataError("sft.keep and sft.max_conversations leave no conversation to train on")
         if len(self.refused) == len(places):
@@ -199,6 +199,10 @@ class _Encoding:
         self.refused.append(refused)
 
 
+def _nothing_in(path: Path) -> DataError:
+    return DataError(f"{path}: no row in it; name a JSONL file with conversations")
+
+
 def _choose_lines(paths: Sequence[Path], settings: SftConfig, seed: int) -> list[Sequence[int]] | None:
     """The lines of each file that ``keep`` and ``max_conversations`` leave; none: all of them.
 
@@ -216,6 +220,8 @@ def _choose_lines(paths: Sequence[Path], settings: SftConfig, seed: int) -> list
             modes.append(_mode_of(line) if settings.keep else None)
             if not settings.keep and len(paths) == 1 and len(lines) == limit:
                 break
+        if not files or files[-1] != file:
+            raise _nothing_in(path)
     kept = np.array(keep_shares(modes, settings.keep, seed), np.int64)
     by_file = [np.array(lines, np.int64)[kept[np.array(files)[kept] == file]] for file in range(len(paths))]
     if limit is not None and len(kept) > limit:
