@@ -12,17 +12,18 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import ValidationError
-
+from sft.chunks import read_conversation
+from sft.data import recipe_of
 from sft.encode import Encoded, Refusal, TrainPolicy, encode_many
 from sft.frame import Frame, learn_frame
 from sft.reading import drop_thinking, escape_markers
 from sft.token_roles import ROLES, special_ids, trained_by_role
+from toolwright.artifacts import parse_line, read_lines
 from toolwright.config import RunConfig
 from toolwright.errors import DataError
-from toolwright.records import Conversation, shorten
+from toolwright.records import Conversation
 
 _CHUNK = 500
 
@@ -96,21 +97,13 @@ class Encoder:
     train: TrainPolicy
     max_tokens: int
     template_kwargs: dict[str, Any]
+    verify: Literal["sample", "full"]
 
     @classmethod
     def of(cls, config: RunConfig, tokenizer: Any) -> "Encoder":
         """As training would encode with this configuration."""
-        settings = config.sft
-        policy = TrainPolicy(
-            turns=settings.train_on,
-            history=settings.history,
-            thinking=settings.thinking,
-            call_weight=settings.call_weight,
-            text_weight=settings.text_weight,
-            reasoning_weight=settings.reasoning_weight,
-            markers=settings.markers,
-        )
-        return cls(tokenizer, policy, settings.max_tokens, settings.template_kwargs)
+        recipe = recipe_of(config.sft, tokenizer)
+        return cls(tokenizer, recipe.policy, config.sft.max_tokens, config.sft.template_kwargs, recipe.verify)
 
     def rows(self, conversations: Iterable[Conversation], refused: list[Refusal], *, cut: bool = True) -> list[Encoded]:
         """The rows; without ``cut``, as if ``max_tokens`` had no end."""
@@ -121,6 +114,7 @@ class Encoder:
             train=self.train,
             max_tokens=limit,
             template_kwargs=self.template_kwargs,
+            verify=self.verify,
             refused=refused,
         )
 
@@ -135,45 +129,28 @@ class Encoder:
         return drop_thinking(conversation) if self.train.thinking == "drop" else conversation
 
 
-def read_lines(files: Sequence[Path], wanted: Container[int] | None = None) -> Iterator[tuple[int, Line]]:
-    """Yield ``(number of the line over all files, line)`` of every line that is not empty, or of the ``wanted`` ones.
+def read_conversations(files: Sequence[Path], wanted: Container[int] | None = None) -> Iterator[tuple[int, Line]]:
+    """Yield ``(number of the line over all files, line)`` of every line that is not blank, or of the ``wanted`` ones.
 
     Raises:
-        DataError: a file cannot be read, or is a JSON array.
+        DataError: a file cannot be read, or is one JSON array.
     """
-    number = 0
-    for path in files:
-        try:
-            with path.open("rb") as stream:
-                for line, text in enumerate(stream, start=1):
-                    if not text.strip():
-                        continue
-                    if number == 0 and text.lstrip().startswith(b"["):
-                        raise DataError(f"{path}:{line}: a JSON array; write one object a line: jq -c '.[]' {path}")
-                    if wanted is None or number in wanted:
-                        yield number, _read(f"{path.name}:{line}", text)
-                    number += 1
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror}; name a JSONL file with conversations") from None
+    lines = ((path, line, text) for path in files for line, text in read_lines(path))
+    for number, (path, line, text) in enumerate(lines):
+        if line == 1 and text.lstrip().startswith(b"["):
+            raise DataError(f"{path}:{line}: a JSON array; write one object on each line: jq -c '.[]' {path}")
+        if wanted is None or number in wanted:
+            yield number, _read(f"{path.name}:{line}", text)
 
 
 def _read(where: str, text: bytes) -> Line:
     try:
-        row = json.loads(text)
-        if not isinstance(row, dict):
-            raise DataError(f"expected an object, got {shorten(row)}")
-        words = json.dumps([row.get("messages"), row.get("tools")], ensure_ascii=False, sort_keys=True).encode()
-        return Line(where, Conversation.from_row(row), key=hashlib.blake2b(words, digest_size=16).digest())
-    except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {shorten(first['input'])}"
+        row = parse_line(text)
+        conversation = read_conversation(row)
     except DataError as error:
-        reason = str(error)
-    except UnicodeEncodeError:
-        reason = "text with half a surrogate pair (\\ud800 to \\udfff), which no tokenizer reads"
-    except (ValueError, RecursionError) as error:
-        reason = f"not JSON ({error}): {shorten(text.decode(errors='replace'))}"
-    return Line(where, None, reason)
+        return Line(where, None, str(error))
+    words = json.dumps([row.get("messages"), row.get("tools")], sort_keys=True).encode()
+    return Line(where, conversation, key=hashlib.blake2b(words, digest_size=16).digest())
 
 
 def survey(files: Sequence[Path], encoder: Encoder) -> Survey:
@@ -185,7 +162,7 @@ def survey(files: Sequence[Path], encoder: Encoder) -> Survey:
     """
     found = Survey()
     seen: dict[bytes, str] = {}
-    numbered = read_lines(files)
+    numbered = read_conversations(files)
     while chunk := list(islice(numbered, _CHUNK)):
         for number, line in chunk:
             if line.conversation is None:
@@ -270,7 +247,7 @@ def read_rows_again(
     files: Sequence[Path], facts: Sequence[RowFact], encoder: Encoder
 ) -> list[tuple[Encoded, Conversation]]:
     """The rows that ``facts`` describe, with their conversations as they were rendered."""
-    lines = {number: line.conversation for number, line in read_lines(files, {fact.line for fact in facts})}
+    lines = {number: line.conversation for number, line in read_conversations(files, {fact.line for fact in facts})}
     numbers, conversations = list(lines), [conversation for conversation in lines.values() if conversation]
     by_line: dict[int, list[Encoded]] = {}
     for row in encoder.rows(conversations, []):

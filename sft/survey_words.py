@@ -123,7 +123,8 @@ def print_tokens(row: Encoded, tokens: Tokens, console: Console) -> None:
     """Print a row: roles as colours, trained tokens bold and reversed, others dim."""
     text = Text()
     for piece, role, label in zip(tokens.pieces, tokens.roles.tolist(), row.labels.tolist()):
-        text.append(piece, f"{_STYLES[role]} {'dim' if label == IGNORE else 'bold reverse'}")
+        shown = piece.replace("\x1b", "␛")  # data must not steer the terminal
+        text.append(shown, f"{_STYLES[role]} {'dim' if label == IGNORE else 'bold reverse'}")
     legend = Text(" ").join(Text(role, _STYLES[number]) for number, role in enumerate(ROLES))
     console.print(legend, Text("reversed: trained"), sep=" · ")
     console.print(text, soft_wrap=True)

@@ -137,7 +137,7 @@ def test_statistics_are_those_of_rows_counted_by_hand(dataset: Path, tokenizer: 
 def test_what_is_refused_is_named_with_its_line_and_grouped(dataset: Path, tokenizer: Any) -> None:
     found = survey([dataset], encoder_of(tokenizer))
     assert [each.where for each in found.refused] == [f"data.jsonl:{line}" for line in (5, 6, 7, 8, 9)]
-    words = ["no assistant message", "role: expected", "surrogate", "expected an object, got [1]", "not JSON"]
+    words = ["no assistant", "role: expected", "surrogate", "expected an object, got [1]", "cut short"]
     assert all(word in each.reason for word, each in zip(words, found.refused, strict=True))
     dataset.write_text("{broken\n{also\n" + json.dumps(UNKNOWN_ROLE))
     groups = group_refusals(survey([dataset], encoder_of(tokenizer)).refused)
@@ -287,6 +287,19 @@ def test_differences_of_the_whole_render_stand_on_the_page(
     assert "0 differences in 3 turns" in capsys.readouterr().out
 
 
+def test_what_data_holds_does_not_steer_the_terminal(
+    small_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "escape.jsonl"
+    messages = [{"role": "user", "content": "\x1b[2J[bold]hi"}, {"role": "assistant", "content": "Hi."}]
+    path.write_text(json.dumps({"messages": messages}))
+    words = [str(path), "--model", str(small_model_dir), "--out", str(tmp_path / "page.html")]
+    assert main([*words, "--row", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "␛[2J[bold]hi" in printed
+
+
 def test_a_row_that_is_not_there_is_a_mistake_and_one_that_is_comes_first(
     dataset: Path, small_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -387,7 +400,11 @@ def test_a_file_with_nothing_to_train_gives_a_page_that_says_why(
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "No such file"), ("", "no conversation"), ('[{"messages": []}]', "a JSON array; write one object a line")],
+    [
+        (None, "No such file"),
+        ("", "no conversation"),
+        ('[{"messages": []}]', "a JSON array; write one object on each line"),
+    ],
 )
 def test_a_file_that_cannot_be_read_is_one_line(
     content: str | None, words: str, small_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -402,6 +419,14 @@ def test_a_file_that_cannot_be_read_is_one_line(
 
 
 def test_the_modules_name_hides_no_library_from_the_training_script() -> None:
-    """``accelerate launch sft/train.py`` puts sft/ first on the path, where ``inspect`` would be this one."""
-    done = subprocess.run([sys.executable, "sft/train.py", "--help"], cwd=REPOSITORY, capture_output=True, text=True)
+    """``accelerate launch sft/train.py`` puts sft/ first on the path, where ``inspect`` would be this module."""
+    head = (REPOSITORY / "sft/train.py").read_text().split("\nimport torch")[0]
+    code = f"__file__ = 'sft/train.py'\n{head}\nimport inspect, torch\nprint(inspect.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\nsys.path[0] = 'sft'\nexec({code!r})"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
+    assert "sft/inspect.py" not in done.stdout
