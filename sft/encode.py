@@ -21,7 +21,7 @@ from toolwright.records import Conversation, Message
 __all__ = ["IGNORE", "EncodeError", "Encoded", "Refusal", "Span", "TrainPolicy", "encode", "encode_many"]
 
 IGNORE = -100
-_FIRST_VERIFIED = (0, 7, 63, 511)
+_FIRST_VERIFIED = (0, 31)
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,8 @@ def encode_many(
 
     Every trained turn of every row is read back and compared with its message, and the tokens of its prompt are those
     that the prompt has alone. ``verify`` says for which conversations this is done once more from nothing, with the
-    tokenizer's own rendering and encoding of each prompt: for all, or of the first and last prompt for a sample (the
-    1st, 8th, 64th, 512th and each 1000th).
+    tokenizer's own rendering and encoding of the row and of each prompt: for all, or for a sample (the 1st, the 32nd,
+    each 1000th; of these the last prompt).
 
     Raises:
         EncodeError, DataError: as ``encode``, for the first conversation that cannot be and no ``refused``.
@@ -181,7 +181,7 @@ def _encode(
     rows = [_label(conversation, row, index, tokens, train, max_tokens) for row in rendered]
     if verify:
         for row, text in zip(rows, rendered):
-            spans = row.spans if verify == "full" else (*row.spans[:1], *row.spans[1:][-1:])
+            spans = row.spans if verify == "full" else row.spans[-1:]
             _verify(conversation, row, text, frame, spans if train.history != "as_rendered" else ())
     return rows
 

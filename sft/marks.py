@@ -37,6 +37,16 @@ _SHORT_WAY: Mapping[type, frozenset[str]] = {
 Row = Mapping[str, Any]
 
 
+class _Marker:
+    """What templates call with each message: gives its mark, or "" for anything else."""
+
+    def __init__(self, marks: Mapping[int, str]) -> None:
+        self._marks = marks
+
+    def __call__(self, message: Any) -> str:
+        return self._marks.get(id(message), "")
+
+
 class MarkedTemplate:
     """A compiled chat template.
 
@@ -85,12 +95,7 @@ class MarkedTemplate:
 
         Where several loops visit a message, the last one counts: loops that only search come first.
         """
-        index = {id(row): number for number, row in enumerate(rows)}
-
-        def mark(message: Any) -> str:
-            number = index.get(id(message))
-            return "" if number is None else f"\ue000{_NONCE}:{number}\ue001"
-
+        mark = _Marker({id(row): f"\ue000{_NONCE}:{number}\ue001" for number, row in enumerate(rows)})
         marked = self._marked(
             messages=rows, tools=self._see(tools), add_generation_prompt=False, **self._variables, **{_MARKER: mark}
         )
@@ -152,6 +157,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().getattr(obj, attribute)
 
     def call(self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(__obj) is _Marker:
+            return __obj(*args)
         if type(__obj) is BuiltinMethodType and type(__obj.__self__) is str and __obj.__name__ in _SHORT_WAY[str]:
             for name in _CONTEXT_NAMES:  # what compiled templates pass for Jinja's own use
                 kwargs.pop(name, None)
