@@ -148,11 +148,17 @@ class Message(Record):
             role=role,
             content=_text(message.get("content")),
             reasoning_content=message.get("reasoning_content"),
-            tool_calls=tuple(ToolCall.from_openai(call) for call in message.get("tool_calls") or ()),
+            tool_calls=_calls(message.get("tool_calls") or ()),
             tool_call_id=message.get("tool_call_id"),
             name=message.get("name"),
             loss_weight=_loss_weight(message.get("loss_weight")),
         )
+
+
+def _calls(calls: object) -> tuple[ToolCall, ...]:
+    if not isinstance(calls, Sequence) or not all(isinstance(call, Mapping) for call in calls):
+        raise DataError(f"tool_calls: expected a list of calls, got {shorten(calls)}")
+    return tuple(map(ToolCall.from_openai, calls))
 
 
 def _loss_weight(value: object) -> float | None:
