@@ -430,3 +430,13 @@ def test_the_modules_name_hides_no_library_from_the_training_script() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "sft/inspect.py" not in done.stdout
+
+
+@pytest.mark.parametrize("calls", [3, "x", [3], [None], {"a": 1}, True])
+def test_tool_calls_of_another_form_are_refused(calls: Any, tmp_path: Path, tokenizer: Any) -> None:
+    path = tmp_path / "calls.jsonl"
+    path.write_text(
+        json.dumps({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": calls}]})
+    )
+    (refused,) = survey([path], encoder_of(tokenizer)).refused
+    assert refused.reason.startswith("messages[1].tool_calls: expected a list of calls")
