@@ -5,13 +5,13 @@ newline after a terminator, on tool results, or on text that only looks like a m
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sft.frame import EncodeError, Frame, learn_frame
+from sft.frame import EncodeError, Frame, TooLongError, learn_frame
 from sft.reading import drop_thinking, escape_markers, require_no_markers, split_thinking
 from sft.tokens import Ids, TokenBorderError, Tokens, tokens_of
 from sft.turns import Rendered, borrowed, exact_rows, find_rows, name_of
@@ -178,12 +178,39 @@ def _encode(
     rendered = find_rows(conversation, frame, wanted, train.history)
     if verify and train.history != "as_rendered" and exact_rows(conversation, frame, wanted, train.history) != rendered:
         raise EncodeError(f"{name_of(conversation)}: rendered one by one, its turns are others; please report this")
-    rows = [_label(conversation, row, index, tokens, train, max_tokens) for row in rendered]
+    rows, texts = _fitting(conversation, rendered, index, tokens, train, max_tokens)
     if verify:
-        for row, text in zip(rows, rendered):
+        for row, text in zip(rows, texts):
             spans = row.spans if verify == "full" else row.spans[-1:]
             _verify(conversation, row, text, frame, spans if train.history != "as_rendered" else ())
     return rows
+
+
+def _fitting(
+    conversation: Conversation,
+    rendered: Sequence[Rendered],
+    index: int,
+    tokens: Tokens,
+    train: TrainPolicy,
+    max_tokens: int | None,
+) -> tuple[list[Encoded], list[Rendered]]:
+    """The rows with at least one turn within ``max_tokens``; the turns of the others count as cut.
+
+    Raises:
+        EncodeError: as ``encode_many``, or no row is left.
+    """
+    rows, texts, lost = [], [], 0
+    for text in rendered:
+        try:
+            rows.append(_label(conversation, text, index, tokens, train, max_tokens))
+            texts.append(text)
+        except TooLongError:
+            lost += len(text.turns)
+            if not rows and text is rendered[-1]:
+                raise
+    if lost:
+        rows[0] = replace(rows[0], cut_turns=rows[0].cut_turns + lost)
+    return rows, texts
 
 
 def _wanted(conversation: Conversation, train: TrainPolicy) -> list[int]:
@@ -224,7 +251,7 @@ def _label(
     if max_tokens is not None and len(ids) > max_tokens:
         kept = [span for span in spans if span.end <= max_tokens]
         if not kept:
-            raise EncodeError(
+            raise TooLongError(
                 f"{where}: the first trained turn (messages[{spans[0].message}]) ends at token {spans[0].end}, beyond "
                 f"max_tokens = {max_tokens}; raise max_tokens or drop the conversation"
             )

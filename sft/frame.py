@@ -26,6 +26,10 @@ class EncodeError(DataError):
     """A conversation cannot be trained on exactly; names conversation and message."""
 
 
+class TooLongError(EncodeError):
+    """No trained turn of a row ends within ``max_tokens``."""
+
+
 @dataclass(frozen=True)
 class Ending:
     """How a turn ends: ``terminator`` stops generation, ``tail`` is what the template writes after it at the very end.

@@ -152,10 +152,13 @@ def test_a_turn_that_ends_with_what_comes_next_gets_it_at_the_end_of_the_convers
 def test_split_rows_are_cut_each_by_itself() -> None:
     tokenizer = family_tokenizer("qwen3")
     item = chat(user("a"), answer("One."), user("b " * 50), answer("Two."))
-    whole = encode_many([item], tokenizer)
-    longest = max(len(row.input_ids) for row in whole)
-    refused: list[Refusal] = []
-    assert encode_many([item], tokenizer, max_tokens=longest - 1, refused=refused) == [] or refused == []
+    long, short = encode_many([item], tokenizer)
+    (kept,) = encode_many([item], tokenizer, max_tokens=len(short.input_ids))
+    assert trained(kept, tokenizer) == trained(short, tokenizer)
+    assert kept.cut_turns == 1
+    assert [row.cut_turns for row in encode_many([item], tokenizer, max_tokens=len(long.input_ids))] == [0, 0]
+    with pytest.raises(EncodeError, match="beyond max_tokens = 8"):
+        encode_many([item], tokenizer, max_tokens=8)
 
 
 def test_a_wrong_learned_header_is_found_by_the_verification(monkeypatch: pytest.MonkeyPatch) -> None:
