@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from toolwright.chat import Reply
-from toolwright.dialect import parse, render_prompt
+from toolwright.dialect import opened_reasoning, parse, render_prompt
 from toolwright.engine import GenerationRequest, GenerationResult
 from toolwright.episode import Episode, play
 from toolwright.errors import ModelError
@@ -80,6 +80,7 @@ class TokenChat:
     last_turn: int = 0
     _seen: int = 0
     _turn: int = 0
+    _think: str = ""
 
     async def complete(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], *, seed: int | None = None
@@ -101,14 +102,16 @@ class TokenChat:
         self._turn += 1
         self.last_turn = len(self.completion_ids)
         self._extend(list(result.ids), 1, list(result.logprobs))
-        return self._reply(result)
+        return self._reply(result, tools)
 
     def _append_outside(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> None:
         if not self.prompt_ids:
-            self.prompt_ids = self._ids(render_prompt(self.tokenizer, messages, tools))
-            return
-        text = outside_text(self.tokenizer, messages[self._seen :])
-        self._extend(self._ids(text), 0)
+            text = render_prompt(self.tokenizer, messages, tools)
+            self.prompt_ids = self._ids(text)
+        else:
+            text = outside_text(self.tokenizer, messages[self._seen :])
+            self._extend(self._ids(text), 0)
+        self._think = opened_reasoning(text, self.dialect)
 
     def _extend(self, ids: list[int], sampled: int, logprobs: list[float] | None = None) -> None:
         self.completion_ids += ids
@@ -118,8 +121,8 @@ class TokenChat:
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _reply(self, result: GenerationResult) -> Reply:
-        parsed = parse(result.text, self.dialect)
+    def _reply(self, result: GenerationResult, tools: Sequence[ToolSpec]) -> Reply:
+        parsed = parse(self._think + result.text, self.dialect, tools)
         message = Message(
             role="assistant",
             content=parsed.content,
@@ -140,12 +143,17 @@ def outside_text(tokenizer: Any, messages: Sequence[Message]) -> str:
     Found by rendering them after a stand-in turn, so that the sampled text is never rendered again.
 
     Raises:
-        ModelError: the template rewrites earlier turns, so no such text exists.
+        ModelError: the template rewrites earlier turns, or ends turns in another way, so no such text exists.
     """
     opening = [Message(role="user", content="?"), Message(role="assistant", content="!")]
     before = render_prompt(tokenizer, opening, [], add_generation_prompt=False)
     after = render_prompt(tokenizer, [*opening, *messages], [])
-    end = before.rindex(tokenizer.eos_token) + len(tokenizer.eos_token)
+    end = before.rfind(tokenizer.eos_token) + len(tokenizer.eos_token)
+    if end < len(tokenizer.eos_token):
+        raise ModelError(
+            f"the chat template does not end turns with the tokenizer's eos_token {tokenizer.eos_token!r}, at which RL "
+            "ends sampling; save the tokenizer with the token that does"
+        )
     if not after.startswith(before[:end]):
         raise ModelError("the chat template rewrites earlier turns when a tool answers; RL cannot keep sampled tokens")
     return after[end:]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from toolwright.dialect import begin_call, render_prompt
+from toolwright.dialect import begin_call, opened_reasoning, render_assistant, render_prompt
 from toolwright.engine import Engine, GenerationRequest
 from toolwright.errors import DataError
 from toolwright.records import Message, ToolSpec, shorten
@@ -65,14 +65,14 @@ class Job:
 
     Attributes:
         requests: one for each of the ``n`` choices.
-        opening: text that the reply was made to begin with, part of the prompt.
-        parse: whether calls are looked for.
+        opening: how the reply begins in the prompt: with reasoning that the template opened, with a call it must make.
+        tools: those that the model was shown; without any, no calls are looked for.
         most_calls: calls after so many are dropped.
     """
 
     requests: tuple[GenerationRequest, ...]
     opening: str
-    parse: bool
+    tools: tuple[ToolSpec, ...]
     most_calls: int | None
     stream: bool
     usage: bool
@@ -147,16 +147,17 @@ def build_job(request: ChatRequest, engine: Engine, dialect: str, stop_ids: froz
     messages, tools = read_messages(request.messages), read_tools(request.tools)
     choice = read_tool_choice(request.tool_choice, tools)
     shown = [] if choice == "none" else tools
-    opening = open_call(dialect, choice)
     text = render_prompt(engine.tokenizer, messages, shown, **(request.chat_template_kwargs or {}))
-    ids = tuple(engine.tokenizer(text + opening, add_special_tokens=False)["input_ids"])
+    think = opened_reasoning(text, dialect)
+    forced = open_call(dialect, choice, thinking=bool(think))
+    ids = tuple(engine.tokenizer(text + forced, add_special_tokens=False)["input_ids"])
     engine.check_prompt(ids)
     seed = fresh_seed if request.seed is None else request.seed
     identity = hashlib.sha256(repr((ids, seed)).encode()).hexdigest()
     return Job(
         requests=tuple(_generation(request, ids, seed, index, stop_ids, engine) for index in range(request.n or 1)),
-        opening=opening,
-        parse=bool(shown),
+        opening=think + forced,
+        tools=tuple(shown),
         most_calls=1 if request.parallel_tool_calls is False else None,
         stream=bool(request.stream),
         usage=bool((request.stream_options or {}).get("include_usage")),
@@ -210,11 +211,16 @@ def read_tool_choice(value: str | Mapping[str, Any] | None, tools: Sequence[Tool
     raise DataError(f"tool_choice: expected none, auto, required or a function, got {shorten(value)}")
 
 
-def open_call(dialect: str, choice: Choice) -> str:
+def open_call(dialect: str, choice: Choice, thinking: bool = False) -> str:
     """The beginning of a call that the reply is made to start with; empty where the model may choose.
 
     It ends where a token ends in what the model would have written by itself. That a call follows is likely, not sure.
+    Reasoning that the prompt has opened is ended first, since a call inside it is none.
     """
     if choice in ("none", "auto"):
         return ""
-    return begin_call(dialect, choice.name if isinstance(choice, ToolSpec) else None)
+    end = render_assistant(_THOUGHT, dialect).partition(str(_THOUGHT.reasoning_content))[2] if thinking else ""
+    return end + begin_call(dialect, choice.name if isinstance(choice, ToolSpec) else None)
+
+
+_THOUGHT = Message(role="assistant", reasoning_content="quibbit")

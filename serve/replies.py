@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serve.protocol import Job
-from toolwright.dialect import CallDelta, ContentDelta, Delta, Problem, StreamParser, parse
+from toolwright.dialect import CallDelta, ContentDelta, Delta, Parsed, Problem, StreamParser, parse
 from toolwright.engine import GenerationRequest, GenerationResult, TextStream
 from toolwright.engine.text import decode
 
@@ -27,18 +27,15 @@ def completion(
 
 
 def choice(job: Job, index: int, result: GenerationResult, dialect: str, tokenizer: Any) -> dict[str, Any]:
-    """One choice: what could be read as a call is a call, everything else stays text."""
-    message: dict[str, Any] = {"role": "assistant", "content": result.text}
-    calls: list[dict[str, Any]] = []
-    if job.parse:
-        parsed = parse(job.opening + result.text, dialect)
-        message["content"] = parsed.content
-        if parsed.reasoning is not None:
-            message["reasoning_content"] = parsed.reasoning
-        calls = [
-            call.to_openai() | {"id": call_id(job, index, number)}
-            for number, call in enumerate(parsed.calls[: job.most_calls])
-        ]
+    """One choice: what could be read as a call is a call, reasoning has its own field, everything else stays text."""
+    parsed = read(job, result, dialect)
+    calls = [
+        call.to_openai() | {"id": call_id(job, index, number)}
+        for number, call in enumerate(parsed.calls[: job.most_calls])
+    ]
+    message: dict[str, Any] = {"role": "assistant", "content": parsed.content if calls else parsed.content or ""}
+    if parsed.reasoning is not None:
+        message["reasoning_content"] = parsed.reasoning
     if calls:
         message["tool_calls"] = calls
     return {
@@ -49,9 +46,14 @@ def choice(job: Job, index: int, result: GenerationResult, dialect: str, tokeniz
     }
 
 
+def read(job: Job, result: GenerationResult, dialect: str) -> Parsed:
+    """A reply as it is read, from its beginning in the prompt on; no calls where no tools are on offer."""
+    return parse(job.opening + result.text, dialect, job.tools, calls=bool(job.tools))
+
+
 def problems_of(job: Job, result: GenerationResult, dialect: str) -> tuple[Problem, ...]:
     """What looked like a call in a reply and could not be read."""
-    return parse(job.opening + result.text, dialect).problems if job.parse else ()
+    return read(job, result, dialect).problems
 
 
 def finish_reason(result: GenerationResult, called: bool) -> str:
@@ -97,16 +99,15 @@ class ChunkWriter:
     tokenizer: Any
     problems: tuple[Problem, ...] = ()
     _text: TextStream = field(init=False)
-    _parser: StreamParser | None = field(init=False)
+    _parser: StreamParser = field(init=False)
     _held: str = ""
     _calls: int = 0
 
     def __post_init__(self) -> None:
-        """Start the text and, where tools are on offer, the parser with what the reply was made to begin with."""
+        """Start the text, and the parser with how the reply begins in the prompt."""
         self._text = TextStream(self.tokenizer)
-        self._parser = StreamParser(self.dialect) if self.job.parse else None
-        if self._parser is not None:
-            self._parser.feed(self.job.opening)
+        self._parser = StreamParser(self.dialect, self.job.tools, calls=bool(self.job.tools))
+        self._parser.feed(self.job.opening)
 
     @property
     def request(self) -> GenerationRequest:
@@ -124,22 +125,15 @@ class ChunkWriter:
         certain = len(self._held) - longest
         if certain > 0:
             text, self._held = self._held[:certain], self._held[certain:]
-            yield from self._pass_on(text)
+            yield from self._write(self._parser.feed(text))
 
     def finish(self, result: GenerationResult) -> Iterator[dict[str, Any]]:
         """End the choice: what was held back, as far as it is in the result's text, and the finish reason."""
         sent = len(self._text.text) - len(self._held)
-        yield from self._pass_on(result.text[sent:])
-        if self._parser is not None:
-            yield from self._write(self._parser.close())
-            self.problems = self._parser.problems
+        yield from self._write(self._parser.feed(result.text[sent:]))
+        yield from self._write(self._parser.close())
+        self.problems = self._parser.problems
         yield self._chunk({}, finish_reason(result, self._calls > 0))
-
-    def _pass_on(self, text: str) -> Iterator[dict[str, Any]]:
-        if self._parser is not None:
-            yield from self._write(self._parser.feed(text))
-        elif text:
-            yield self._chunk({"content": text})
 
     def _write(self, deltas: Sequence[Delta]) -> Iterator[dict[str, Any]]:
         for delta in deltas:

@@ -17,6 +17,8 @@ from toolwright.records import Conversation, shorten
 from toolwright.stage import run_dir
 
 TIMEOUT_S = 600.0
+MAX_TOKENS = 1024
+"""Enough for a model that reasons before it calls."""
 WEATHER = {
     "messages": [{"role": "user", "content": "What is the weather in Paris right now? Use the tool."}],
     "tools": [
@@ -38,13 +40,17 @@ WEATHER = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came back: the calls as (name, arguments as text), or the text instead; ``error`` where nothing did."""
+    """What came back: the calls as (name, arguments as text), or the text instead; ``error`` where nothing did.
+
+    ``cut``: the text is that of a reply, or of its reasoning, which had not come to an end.
+    """
 
     whole: tuple[tuple[str, str], ...] = ()
     streamed: tuple[tuple[str, str], ...] = ()
     text: str = ""
     streamed_text: str = ""
     error: str = ""
+    cut: bool = False
 
     @property
     def passed(self) -> bool:
@@ -62,7 +68,7 @@ def _same(whole: tuple[tuple[str, str], ...], streamed: tuple[tuple[str, str], .
 def smoke_request(config: RunConfig, target: Target) -> dict[str, Any]:
     """The request to try: the first question of the run with one call, else one about the weather."""
     request = _from_run(config) or WEATHER
-    return {"model": target.name, "temperature": 0, "max_tokens": 256, **request}
+    return {"model": target.name, "temperature": 0, "max_tokens": MAX_TOKENS, **request}
 
 
 def _from_run(config: RunConfig) -> dict[str, Any] | None:
@@ -90,7 +96,8 @@ def smoke_test(url: str, target: Target, request: Mapping[str, Any], timeout_s: 
     """Send the request, first whole and then streamed."""
     try:
         with _post(url, target, request, timeout_s) as response:
-            message = json.loads(response.read())["choices"][0]["message"]
+            choice = json.loads(response.read())["choices"][0]
+        message = choice["message"]
         whole = tuple((c["function"]["name"], c["function"]["arguments"]) for c in message.get("tool_calls") or ())
         with _post(url, target, {**request, "stream": True}, timeout_s) as response:
             streamed, streamed_text = _join(_events(response))
@@ -98,7 +105,9 @@ def smoke_test(url: str, target: Target, request: Mapping[str, Any], timeout_s: 
         return Outcome(error=f"HTTP {error.code}: {error.read()[:300].decode(errors='replace')}")
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         return Outcome(error=f"{type(error).__name__}: {error}")
-    return Outcome(whole, streamed, message.get("content") or "", streamed_text)
+    # vLLM has named the field of reasoning both ways.
+    text = message.get("content") or message.get("reasoning_content") or message.get("reasoning") or ""
+    return Outcome(whole, streamed, text, streamed_text, cut=choice.get("finish_reason") == "length")
 
 
 def _post(url: str, target: Target, body: Mapping[str, Any], timeout_s: float) -> Any:
@@ -148,7 +157,8 @@ def explain(outcome: Outcome) -> str:
     if outcome.whole:
         got = shorten(outcome.streamed or outcome.streamed_text, 200)
         return f"a call came back parsed, but streamed it was {got} instead of {shorten(outcome.whole, 200)}"
+    end = " and had not ended when its tokens were used up" if outcome.cut else ""
     return (
-        f"no call came back parsed; the model wrote {shorten(outcome.text, 300)}. A base model may do that; "
+        f"no call came back parsed; the model wrote {shorten(outcome.text, 300)}{end}. A base model may do that; "
         "a trained one should not"
     )

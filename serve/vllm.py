@@ -71,13 +71,21 @@ def build_argv(config: RunConfig, target: Target, port: int, further: Sequence[s
         argv += ["--max-lora-rank", str(max(8, 1 << (int(rank) - 1).bit_length()))]
         argv += ["--lora-modules", f"{target.name}={target.adapter}"]
     if "--tool-call-parser" not in {flag.split("=")[0] for flag in extra}:
-        argv += ["--tool-call-parser", vllm_parser(dialect_for(model_type, template))]
+        argv += ["--tool-call-parser", _find_parser(model_type, template)]
     argv += ["--enable-auto-tool-choice"]
     if config.serve.max_model_len is not None:
         argv += ["--max-model-len", str(config.serve.max_model_len)]
     if template_file is not None:
         argv += ["--chat-template", str(template_file)]
     return argv + extra
+
+
+def _find_parser(model_type: str, template: str | None) -> str:
+    try:
+        dialect = dialect_for(model_type, template)
+    except ModelError as error:
+        raise ModelError(f"{error}, or name a parser of vLLM's: -- --tool-call-parser NAME") from None
+    return vllm_parser(dialect)
 
 
 def read_template(target: Target) -> tuple[str, str | None, Path | None]:

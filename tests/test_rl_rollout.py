@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from families import family_tokenizer, template_text
 
 from rl.rollout import Limits, Rollout, outside_text, roll_out
 from rl.train import main
 from toolwright.artifacts import read_manifest, write_rows
 from toolwright.config import RunConfig
-from toolwright.dialect import render_prompt
+from toolwright.dialect import dialect_for, render_assistant, render_prompt
 from toolwright.engine import GenerationRequest, GenerationResult
+from toolwright.errors import ModelError
 from toolwright.records import Conversation, Message, Plan, Step, ToolCall, ToolResult, ToolSpec
 from toolwright.stage import Job
 from toolwright.task import Task
@@ -66,8 +68,8 @@ def scripted(tokenizer: Any, texts: Sequence[str]) -> Callable[[GenerationReques
     return sample
 
 
-def played(tokenizer: Any, *texts: str, limits: Limits = LIMITS) -> Rollout:
-    return asyncio.run(roll_out(TASK, world_of, scripted(tokenizer, texts), tokenizer, "hermes", limits, seed=3))
+def played(tokenizer: Any, *texts: str, limits: Limits = LIMITS, dialect: str = "hermes") -> Rollout:
+    return asyncio.run(roll_out(TASK, world_of, scripted(tokenizer, texts), tokenizer, dialect, limits, seed=3))
 
 
 def test_every_token_of_a_rollout_is_known_and_marked(tokenizer: Any) -> None:
@@ -141,6 +143,37 @@ def test_the_text_between_turns_holds_all_results(tokenizer: Any) -> None:
         "\n<|im_start|>user\n<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response><|im_end|>\n"
         "<|im_start|>assistant\n"
     )
+
+
+@pytest.mark.parametrize("hub", ["0123", "4711", "true"])
+@pytest.mark.parametrize("template", ["qwen3_5_think", "nemotron_3_nano", "muse_glimmer"])
+def test_a_string_that_looks_like_another_value_is_one_by_the_schema_of_its_tool(template: str, hub: str) -> None:
+    tokenizer, dialect = family_tokenizer(template), dialect_for("any", template_text(template))
+    calls = Message(role="assistant", tool_calls=(ToolCall(name="get_price", arguments={"hub": hub}),))
+    end = "</think>\n\n" if dialect == "xml" else ""
+    limits = LIMITS.__class__(**(vars(LIMITS) | {"max_tokens": 200, "max_completion_tokens": 2000}))
+    rollout = played(
+        tokenizer, end + render_assistant(calls, dialect, (PRICE,)), f"{end}31.5.", limits=limits, dialect=dialect
+    )
+    assert [call.arguments for call in rollout.episode.executed] == [{"hub": hub}]
+    assert rollout.episode.stopped == "answer"
+
+
+@pytest.mark.parametrize("template", ["qwen3_5_think", "nemotron_3_nano"])
+def test_reasoning_that_each_prompt_opens_is_no_content(template: str) -> None:
+    call = "<tool_call>\n<function=get_price>\n<parameter=hub>\nTTF\n</parameter>\n</function>\n</tool_call>"
+    limits = LIMITS.__class__(**(vars(LIMITS) | {"max_tokens": 200, "max_completion_tokens": 2000}))
+    texts = (f"Perhaps {call}?\n</think>\n\n{call}", "Easy.\n</think>\n\nIt costs 31.5.")
+    rollout = played(family_tokenizer(template), *texts, limits=limits, dialect="xml")
+    asked, _, answered = rollout.episode.messages[1:]
+    assert (asked.content, asked.reasoning_content, len(asked.tool_calls)) == (None, f"Perhaps {call}?", 1)
+    assert (answered.content, answered.reasoning_content) == ("It costs 31.5.", "Easy.")
+    assert rollout.episode.turns[-1].reply.problems == ()
+
+
+def test_a_template_that_ends_turns_in_another_way_than_sampling_is_refused() -> None:
+    with pytest.raises(ModelError, match="does not end turns with the tokenizer's eos_token '<eos>'"):
+        outside_text(family_tokenizer("gemma4"), [Message(role="tool", content="1")])
 
 
 @pytest.fixture

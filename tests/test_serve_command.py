@@ -320,7 +320,10 @@ def test_the_smoke_request_is_a_question_of_the_run(tmp_path: Path) -> None:
         "mode": "single",
         "seed": 0,
         "group": None,
-        "messages": [{"role": "user", "content": "1 + 2?"}, {"role": "assistant", "content": "3"}],
+        "messages": [
+            {"role": "user", "content": "1 + 2?", "loss_weight": 0.5},
+            {"role": "assistant", "content": "3"},
+        ],
         "tools": json.dumps([{"type": "function", "function": {"name": name}} for name in ("sub", "add")]),
         "plan": json.dumps({"mode": "single", "steps": [{"calls": [call], "results": ["3"]}]}),
     }
@@ -341,7 +344,8 @@ CALLS = (("add", '{"a": 1}'),)
     [
         (Outcome(CALLS, (("add", '{"a":1}'),)), True, ""),
         (Outcome(CALLS, (), "", "<tool_call>"), False, "streamed it was '<tool_call>' instead of"),
-        (Outcome((), (), "I cannot"), False, "the model wrote 'I cannot'"),
+        (Outcome((), (), "I cannot"), False, "the model wrote 'I cannot'. A base"),
+        (Outcome((), (), "Hm", cut=True), False, "the model wrote 'Hm' and had not ended when its tokens were used up"),
         (Outcome(error="HTTP 500: no\nmemory"), False, "the request failed: HTTP 500: no memory"),
     ],
 )

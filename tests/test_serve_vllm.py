@@ -1,16 +1,31 @@
 """The command line that vLLM is started with."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from families import template_text
 
 from serve.target import Target
 from serve.vllm import build_argv
 from toolwright.config import RunConfig, ServeConfig
+from toolwright.dialect import DIALECTS
 from toolwright.errors import ConfigError, ModelError
 
+FAMILIES = {
+    "cohere2": "cohere_command3",
+    "deepseekv3": "deepseek_v3",
+    "gemma4": "gemma4",
+    "glm4moe": "glm45",
+    "gptoss": "openai",
+    "lfm2": "lfm2",
+    "llama3_1": "llama3_json",
+    "nemotron_3_nano": "qwen3_coder",
+    "qwen3": "hermes",
+    "qwen3_5_think": "qwen3_coder",
+}
 HERMES = """{% if tools %}<tool_call>{"name": "", "arguments": {}}</tool_call>{% endif %}"""
 
 
@@ -52,6 +67,7 @@ def test_an_adapter_has_the_name_that_clients_ask_for_and_its_own_template(tmp_p
     [
         ({"model_type": "qwen2"}, None, "hermes"),
         ({"model_type": "llama"}, HERMES, "hermes"),
+        *(({"model_type": "any"}, template_text(name), parser) for name, parser in FAMILIES.items()),
     ],
 )
 def test_the_parser_follows_the_template_or_the_family(
@@ -73,10 +89,22 @@ def test_a_hub_id_goes_by_its_family() -> None:
 
 def test_a_model_whose_calls_we_cannot_read_needs_a_parser_from_the_user(tmp_path: Path) -> None:
     target = Target("m", str(make_dir(tmp_path / "m", {"model_type": "other"}, "{{ tools }}")), vllm="vllm")
-    with pytest.raises(ModelError, match="cannot tell how this model writes tool calls"):
+    with pytest.raises(
+        ModelError, match=r"cannot tell how this model writes tool calls.*or name a parser of vLLM's: --"
+    ):
         argv(target)
     line = argv(target, "--tool-call-parser", "other_json")
     assert line.count("--tool-call-parser") == 1
+
+
+def test_a_dialect_without_a_parser_in_vllm_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DIALECTS, "hermes", replace(DIALECTS["hermes"], vllm_parser=""))
+    target = Target("m", str(make_dir(tmp_path / "m", {"model_type": "qwen3"}, HERMES)), vllm="vllm")
+    with pytest.raises(
+        ModelError, match=r"use serve\.engine=transformers, or name one of your own: -- --tool-call-parser"
+    ):
+        argv(target)
+    assert "mine" in argv(target, "--tool-call-parser=mine")[-1]
 
 
 @pytest.mark.parametrize("flag", ["--port=1", "--host", "--served-model-name", "--api-key"])

@@ -12,7 +12,7 @@ import pytest
 from toolwright.chat import OpenAIChat, Reply, ScriptedChat, read_reply
 from toolwright.episode import play
 from toolwright.errors import EndpointError
-from toolwright.records import Message, ToolCall, ToolResult, ToolSpec
+from toolwright.records import Conversation, Message, ToolCall, ToolResult, ToolSpec
 
 ASK = [Message(role="user", content="Weather in Paris?")]
 TOOL = ToolSpec(name="weather", description="The weather.")
@@ -142,6 +142,25 @@ def test_a_hosted_api_gets_no_result_without_a_call_and_the_model_still_hears_wh
         assert [message["role"] for message in told] == (["tool", "tool"] if good_calls else ["user"])
     else:
         assert len(ids) == good_calls + 1
+
+
+@pytest.mark.parametrize("any_api", [True, False])
+def test_what_is_only_for_training_is_kept_in_rows_and_not_sent(any_api: bool) -> None:
+    messages = [ASK[0], Message(role="assistant", content="Sunny.", loss_weight=0.5), ASK[0]]
+    row = Conversation(id="c", messages=tuple(messages)).to_row()
+    assert row["messages"][1] == {"role": "assistant", "content": "Sunny.", "loss_weight": 0.5}
+    assert Conversation.from_row(row).messages == tuple(messages)
+
+    async def run() -> list[dict[str, Any]]:
+        async with (
+            endpoint(ok({"content": "Hi"})) as (url, requests),
+            OpenAIChat(url, "tiny", any_api=any_api) as chat,
+        ):
+            await chat.complete(messages, [])
+        sent: list[dict[str, Any]] = requests[0]["messages"]
+        return sent
+
+    assert asyncio.run(run())[1] == {"role": "assistant", "content": "Sunny."}
 
 
 def test_without_tools_and_seed_the_request_names_none() -> None:
@@ -325,6 +344,40 @@ def test_reasoning_is_taken_from_its_field_or_from_the_text() -> None:
     assert read({"content": "Yes.", "reasoning": "Hm."}).message.reasoning_content == "Hm."
     reply = read({"content": "<think>\nHm.\n</think>\n\nYes."})
     assert (reply.message.content, reply.message.reasoning_content) == ("Yes.", "Hm.")
+
+
+BEGUN = {
+    "Hm.\n</think>\n\nYes.": ("Hm.", "Yes."),
+    "Hm.</think>": ("Hm.", None),
+    "</think>\n\nYes.": (None, "Yes."),
+    "The mark </think> ends reasoning.": (None, "The mark </think> ends reasoning."),
+    "It is <think>\nHm.\n</think>\n": (None, "It is <think>\nHm.\n</think>\n"),
+}
+
+
+@pytest.mark.parametrize("text", BEGUN)
+@pytest.mark.parametrize("calls", [[], [tool_call("time", "{}", id="a")]])
+def test_reasoning_that_a_prompt_out_of_sight_began_is_taken_out(text: str, calls: list[Any]) -> None:
+    reply = read({"content": text, "tool_calls": calls})
+    assert (reply.message.reasoning_content, reply.message.content) == BEGUN[text]
+    assert len(reply.message.tool_calls) == len(calls)
+
+
+def test_untyped_arguments_left_in_the_text_are_read_by_the_tools_that_were_offered() -> None:
+    text = "<tool_call>\n<function=weather>\n<parameter=city>\n4711\n</parameter>\n</function>\n</tool_call>"
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    tool = TOOL.model_copy(update={"parameters": schema})
+
+    async def run() -> Reply:
+        async with (
+            endpoint(ok({"content": text})) as (url, _),
+            OpenAIChat(url, "tiny", dialect="xml") as chat,
+        ):
+            return await chat.complete(ASK, [tool])
+
+    reply = asyncio.run(run())
+    assert [call.arguments for call in reply.message.tool_calls] == [{"city": "4711"}]
+    assert "--tool-call-parser qwen3_coder" in reply.problems[0].detail
 
 
 @pytest.mark.parametrize("ids", [("", ""), ("a", "a"), (None, "b")])

@@ -6,12 +6,13 @@ Both give a ``Reply``. A failed request is an ``EndpointError``; a call that can
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import urlsplit
 
-from toolwright.dialect import DIALECTS, Parsed, Problem, parse, vllm_parser
+from toolwright.dialect import DIALECTS, Parsed, Problem, parse
 from toolwright.errors import DataError, EndpointError
 from toolwright.records import Message, ToolCall, ToolSpec, shorten
 
@@ -97,7 +98,7 @@ class OpenAIChat:
             body["tools"] = [tool.to_openai() for tool in tools]
         if seed is not None:
             body["seed"] = seed
-        return read_reply(await self._post(body), self.url, self.dialect)
+        return read_reply(await self._post(body), self.url, self.dialect, tools)
 
     async def _post(self, body: Mapping[str, Any]) -> str:
         import openai
@@ -174,11 +175,12 @@ _NEXT_STEP = {
 }
 
 
-def read_reply(body: str, url: str, dialect: str = "hermes") -> Reply:
-    """Read the body of a chat completion.
+def read_reply(body: str, url: str, dialect: str = "hermes", tools: Sequence[ToolSpec] = ()) -> Reply:
+    """Read the body of a chat completion; ``tools`` are those that were offered.
 
     A call that cannot be read, and call-like text in the content, become problems; their text stays in the content.
-    A good call that the endpoint left in the text counts as a call and is named as well (kind ``unparsed``).
+    A good call that the endpoint left in the text counts as a call and is named as well (kind ``unparsed``). Reasoning
+    that it left there is taken out, also where the prompt had begun it and only its end is in the text.
 
     Raises:
         EndpointError: the body is no chat completion.
@@ -194,7 +196,7 @@ def read_reply(body: str, url: str, dialect: str = "hermes") -> Reply:
     if not isinstance(row, dict):
         raise _nonsense(url, "the choice has no message", body)
     try:
-        message, problems = _read_message(row, dialect)
+        message, problems = _read_message(row, dialect, tools)
     except (DataError, ValueError, TypeError) as error:
         raise _nonsense(url, f"the message cannot be read ({' '.join(str(error).split())[:200]})", body) from None
     usage = completion.get("usage")
@@ -219,16 +221,24 @@ def _count(usage: object, key: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _read_message(row: Mapping[str, Any], dialect: str) -> tuple[Message, tuple[Problem, ...]]:
+_THINK = "<think>"
+_BEGUN_BEFORE = re.compile(r"((?!<think>).)*?</think>[ \t]*(\n|\Z)", re.DOTALL)
+
+
+def _read_message(
+    row: Mapping[str, Any], dialect: str, tools: Sequence[ToolSpec]
+) -> tuple[Message, tuple[Problem, ...]]:
     content = Message.from_openai({"role": "assistant", "content": row.get("content")}).content
     reasoning = row.get("reasoning_content") or row.get("reasoning")
-    parsed = parse(content or "", dialect)
+    begun = not reasoning and DIALECTS[dialect].think == _THINK and _BEGUN_BEFORE.match(content or "")
+    parsed = parse((_THINK if begun else "") + (content or ""), dialect, tools)
     calls, broken = _read_calls(row.get("tool_calls") or (), dialect)
     problems = [*parsed.problems, *broken]
     if parsed.calls:
         problems.append(_left_in_text(content or "", parsed, dialect))
-    if not calls and (parsed.calls or (parsed.reasoning and not reasoning)):
-        calls, content = list(parsed.calls), parsed.content
+    thought = begun or (parsed.reasoning and not reasoning)
+    if (parsed.calls and not calls) or (thought and not parsed.calls):
+        calls, content = calls or list(parsed.calls), parsed.content
         reasoning = "\n".join(filter(None, [reasoning, parsed.reasoning])) or None
     content = "\n".join(filter(None, [content, *(problem.text for problem in broken)])) or None
     message = Message(role="assistant", content=content, reasoning_content=reasoning, tool_calls=_with_ids(calls))
@@ -237,7 +247,7 @@ def _read_message(row: Mapping[str, Any], dialect: str) -> tuple[Message, tuple[
 
 def _left_in_text(content: str, parsed: Parsed, dialect: str) -> Problem:
     names = ", ".join(call.name for call in parsed.calls)
-    flags = f"--enable-auto-tool-choice --tool-call-parser {vllm_parser(dialect)}"
+    flags = f"--enable-auto-tool-choice --tool-call-parser {DIALECTS[dialect].vllm_parser or 'NAME'}"
     detail = f"the endpoint left calls in the text ({names}); start it with its tool-call parser (vLLM: {flags})"
     return Problem("unparsed", content, detail)
 
@@ -291,5 +301,5 @@ class ScriptedChat:
         if self._script is None and turn > len(self._replies):
             raise EndpointError(f"scripted chat: request {turn}, but the script has {len(self._replies)} replies")
         message = self._script(messages, tools) if self._script else self._replies[turn - 1]
-        problems = parse(message.content or "").problems
+        problems = parse(message.content or "", tools=tools).problems
         return Reply(message, "tool_calls" if message.tool_calls else "stop", problems)

@@ -120,7 +120,7 @@ class Message(Record):
     loss_weight: float | None = Field(None, ge=0, allow_inf_nan=False)
 
     def to_openai(self) -> dict[str, Any]:
-        """The message in OpenAI form, without the fields that are unset."""
+        """The message in OpenAI form, without the fields that are unset, and without what is only for training."""
         message: dict[str, Any] = {"role": self.role, "content": self.content}
         if self.reasoning_content is not None:
             message["reasoning_content"] = self.reasoning_content
@@ -130,9 +130,12 @@ class Message(Record):
             message["tool_call_id"] = self.tool_call_id
         if self.name is not None:
             message["name"] = self.name
-        if self.loss_weight is not None:
-            message["loss_weight"] = self.loss_weight
         return message
+
+    def to_row(self) -> dict[str, Any]:
+        """The message as a conversation's row holds it: in OpenAI form, with its ``loss_weight``."""
+        weight = {} if self.loss_weight is None else {"loss_weight": self.loss_weight}
+        return self.to_openai() | weight
 
     @classmethod
     def from_openai(cls, message: Mapping[str, Any]) -> "Message":
@@ -255,7 +258,7 @@ class Conversation(Record):
             "mode": self.mode,
             "seed": self.seed,
             "group": self.group,
-            "messages": [message.to_openai() for message in self.messages],
+            "messages": [message.to_row() for message in self.messages],
             "tools": json.dumps([tool.to_openai() for tool in self.tools], ensure_ascii=False),
             "plan": self.plan.model_dump_json() if self.plan else None,
             **kwargs,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from toolwright.dialect import atem, cohere, deepseek, gemma, glm, harmony, hermes, lfm, llama3, mistral, plain, xml
+from toolwright.dialect.marked import Marked
 from toolwright.dialect.parsed import CallDelta, ContentDelta, Delta, Parsed, Problem, ProblemKind
 from toolwright.dialect.pieces import Event
 from toolwright.dialect.template import ChatTemplate, check_template, render_prompt
@@ -138,16 +139,17 @@ PLAIN = "plain"
 """The dialect of templates without calls: content and reasoning only. It is never chosen, only asked for by name."""
 
 
-def parse(text: str, dialect: str = "hermes", tools: Sequence[ToolSpec] = ()) -> Parsed:
+def parse(text: str, dialect: str = "hermes", tools: Sequence[ToolSpec] = (), *, calls: bool = True) -> Parsed:
     """Read what a model wrote; never fails on any text.
 
     ``tools`` are those that were offered: dialects that write values without types read them by the tools' schemas.
+    Without ``calls`` the marks of calls are text (but in forms with channels, where a header makes the call).
     Where the prompt has begun the reasoning, put ``opened_reasoning`` before the text.
 
     Raises:
         ModelError: no such dialect.
     """
-    scanner = _form(dialect).scanner(tools)
+    scanner = _form(dialect, calls).scanner(tools)
     events = [*scanner.feed(text), *scanner.close()]
     return Parsed(
         content="".join(event[1] for event in events if event[0] == "content") or None,
@@ -174,8 +176,8 @@ class StreamParser:
     is no call as content. Joined, the deltas are what ``parse`` gives for the whole text, however it was cut.
     """
 
-    def __init__(self, dialect: str = "hermes", tools: Sequence[ToolSpec] = ()) -> None:
-        self._scanner = _form(dialect).scanner(tools)
+    def __init__(self, dialect: str = "hermes", tools: Sequence[ToolSpec] = (), *, calls: bool = True) -> None:
+        self._scanner = _form(dialect, calls).scanner(tools)
         self._index = 0
 
     @property
@@ -283,12 +285,16 @@ def vllm_parser(dialect: str) -> str:
     """
     name = _dialect(dialect).vllm_parser
     if not name:
-        raise ModelError(f"dialect {dialect!r}: vLLM has no tool-call parser for it; serve it with our own engine")
+        raise ModelError(
+            f"dialect {dialect!r}: vLLM has no tool-call parser for it; use serve.engine=transformers, or name one "
+            "of your own: -- --tool-call-parser NAME"
+        )
     return name
 
 
-def _form(name: str) -> Form:
-    return plain.FORM if name == PLAIN else _dialect(name).form
+def _form(name: str, calls: bool = True) -> Form:
+    form = plain.FORM if name == PLAIN else _dialect(name).form
+    return form if calls or not isinstance(form, Marked) else form.without_calls
 
 
 def _dialect(name: str) -> Dialect:

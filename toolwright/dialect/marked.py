@@ -13,9 +13,9 @@ How a text is read (``scan`` does it):
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from toolwright.dialect.scan import Scanner
 from toolwright.records import Message, ToolCall, ToolSpec
@@ -92,6 +92,11 @@ class Marked:
         if self.bare and content and calls:  # a body without marks is one only at the beginning
             calls = self.wrap(calls)
         return reasoning + self.margin.join(part for part in (content, calls) if part)
+
+    @cached_property
+    def without_calls(self) -> Self:
+        """The same form for a text in which no calls are looked for."""
+        return replace(self, open="", close="", bare="")
 
     @cached_property
     def text_marks(self) -> re.Pattern[str]:
