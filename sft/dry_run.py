@@ -1,6 +1,7 @@
 """``--dry-run``: what a training run would be, without weights: parameters, steps, tokens, memory on one device.
 
-Reads the configuration, the model's ``config.json`` and, where they are there, the conversations; writes no artifact.
+Reads the configuration, the model's ``config.json`` and, where they are there, the conversations; writes only the store
+of their rows, which training then finds.
 """
 
 import os

@@ -77,7 +77,7 @@ def test_steps_and_tokens_are_those_of_the_run_itself(
         argv = words(tmp_path / packing, small_model_dir, data, f"sft.packing={packing}", "sft.max_tokens=300")
         assert main([*argv, "--dry-run"]) == 0
         planned = capsys.readouterr().out
-        assert not (tmp_path / packing / "runs").exists()
+        assert not (tmp_path / packing / "runs/t/sft/adapter").exists()
         assert main(argv) == 0
         summary = capsys.readouterr().out.splitlines()[-1]
         tokens = int(summary.partition(" rows, ")[2].partition(" tokens")[0])
