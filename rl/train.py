@@ -51,6 +51,11 @@ def plan_job(config: RunConfig) -> tuple[Job, Path | None]:
     source = model_source(config.model)
     inputs: dict[str, Path | str] = {"model": source, "train": run / "train.jsonl"}
     start: Path | None = None
+    if config.rl.start == "sft" and config.sft.method == "full":
+        whole = run / "sft" / "model"
+        raise ConfigError(
+            f"rl.start: sft.method=full leaves no adapter; practise on its model: model={whole} rl.start=base"
+        )
     if config.rl.start == "sft":
         start = run / "sft" / "adapter"
         require(start, made_by="accelerate launch sft/train.py")

@@ -1,18 +1,13 @@
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from sft_runs import adapter_of, rows_of, words, write_conversations
 
-from sft.assemble import batch_shape, lora_config, lora_model, training_arguments
+from sft.assemble import batch_shape, lora_model, training_arguments
 from sft.batches import LengthGrouped, collate
 from sft.encode import Encoded, encode_many
 from sft.train import main
@@ -22,46 +17,18 @@ from toolwright.config import LoraSection, RunConfig
 from toolwright.config_file import load_config
 from toolwright.errors import ConfigError
 from toolwright.model import load_model
+from toolwright.training import lora_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-TOOL = {"name": "get_weather", "description": "Weather.", "parameters": {"type": "object"}}
-
-
-def rows_of(count: int, seed: int = 0) -> list[dict[str, Any]]:
-    draw = random.Random(seed)
-    return [_row(number, draw) for number in range(count)]
-
-
-def _row(number: int, draw: random.Random) -> dict[str, Any]:
-    city = draw.choice(["Oslo", "Rome", "Bern", "Lima"])
-    call = {"name": "get_weather", "arguments": json.dumps({"city": city})}
-    messages: list[dict[str, Any]] = [
-        {"role": "user", "content": f"Weather in {city}" + " please" * draw.randint(0, 12) + "?"},
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": call}]},
-        {"role": "tool", "content": "sun " * draw.randint(1, 5), "tool_call_id": "c1"},
-        {"role": "assistant", "content": f"Sunny in {city}."},
-    ]
-    return {"id": f"c{number}", "messages": messages, "tools": [TOOL]}
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    path = tmp_path / "train.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows_of(24)))
-    return path
-
-
-def words(tmp_path: Path, model: Path, data: Path, *more: str) -> list[str]:
-    settings = ["sft.epochs=2", "sft.batch_size=8", "sft.micro_batch_size=4", "sft.dtype=float32", "sft.lora.rank=4"]
-    return [f"model={model}", f"runs_dir={tmp_path}/runs", "name=t", f"sft.data={data}", "threads=1", *settings, *more]
+    return write_conversations(tmp_path / "train.jsonl")
 
 
 def config_of(tmp_path: Path, model: Path, data: Path, *more: str) -> RunConfig:
     return load_config(None, words(tmp_path, model, data, *more))
-
-
-def adapter_of(tmp_path: Path) -> dict[str, torch.Tensor]:
-    return load_file(tmp_path / "runs/t/sft/adapter/adapter_model.safetensors")
 
 
 def test_a_run_leaves_an_adapter_its_tokenizer_metrics_and_a_manifest(
@@ -89,40 +56,6 @@ def test_a_run_leaves_an_adapter_its_tokenizer_metrics_and_a_manifest(
     assert summary.startswith("sft: 24 rows,")
     assert main(argv) == 0
     assert "up to date" in capsys.readouterr().out
-
-
-def start(argv: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "sft.train", *argv], cwd=CONFIGS.parent, stdout=subprocess.DEVNULL)
-
-
-def test_a_killed_run_continues_to_the_very_same_adapter(
-    tmp_path: Path, small_model_dir: Path, data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    more = ["sft.save_steps=3", "sft.epochs=15", "sft.lora.dropout=0.1"]
-    killed = words(tmp_path / "killed", small_model_dir, data, *more)
-    process = start(killed)
-    checkpoints = tmp_path / "killed/runs/t/sft/checkpoints"
-    while not list(checkpoints.glob("checkpoint-*/trainer_state.json")):
-        assert process.poll() is None, "training ended before its first checkpoint"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed/runs/t/sft/adapter").exists()
-    seen = [
-        json.loads(line)["step"] for line in (tmp_path / "killed/runs/t/sft/metrics.jsonl").read_text().splitlines()
-    ]
-    assert main(killed) == 0
-    assert "continuing from" in capsys.readouterr().out
-    assert main(words(tmp_path / "whole", small_model_dir, data, *more)) == 0
-    one, other = adapter_of(tmp_path / "killed"), adapter_of(tmp_path / "whole")
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    steps = [
-        [json.loads(line)["step"] for line in (tmp_path / side / "runs/t/sft/metrics.jsonl").open()]
-        for side in ("killed", "whole")
-    ]
-    assert steps[0] == steps[1]
-    assert seen[-1] < steps[0][-1]
 
 
 def test_checkpoints_of_other_settings_are_discarded_with_a_message(
@@ -305,27 +238,3 @@ def test_four_bit_training_runs_or_says_what_is_missing(
     else:
         assert code == 0
         assert any(tensor.abs().max() > 0 for name, tensor in adapter_of(tmp_path).items() if "lora_B" in name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["accelerate", "torchrun"])
-def test_launchers_start_the_file_itself_and_two_processes_give_the_same_loss(
-    tmp_path: Path, small_model_dir: Path, data: Path, launcher: str
-) -> None:
-    """``accelerate launch sft/train.py`` puts ``sft/`` on the path first; two processes need torchrun on a CPU."""
-    command = {
-        "accelerate": ["accelerate.commands.launch", "--cpu", "--num_processes", "1"],
-        "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
-    }[launcher]
-    argv = words(tmp_path, small_model_dir, data, f"sft.dev_data={data}", "sft.logging_steps=1")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    script = str(CONFIGS.parent / "sft/train.py")
-    subprocess.run([sys.executable, "-m", *command, script, *argv], cwd=tmp_path, env=environment, check=True)
-    launched = read_manifest(tmp_path / "runs/t/sft/adapter")
-    assert main([*argv, f"runs_dir={tmp_path}/alone"]) == 0
-    alone = read_manifest(tmp_path / "alone/t/sft/adapter")
-    assert launched is not None
-    assert alone is not None
-    assert launched.counts["processes"] == (2 if launcher == "torchrun" else 1)
-    for name in ("loss_first", "loss_last", "dev_loss"):
-        assert launched.counts[name] == pytest.approx(alone.counts[name], abs=2e-4)

@@ -1,5 +1,6 @@
 """What is trained: adapters of every kind, 4-bit bases, all weights; and that what is saved is what was trained."""
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,7 @@ def test_trained_weights_are_float32_whatever_the_base_is_computed_in(
         ("sft.lora.init_lora_weights=nothing", "sft.lora: "),
         ("sft.early_stopping=2", "sft.early_stopping: needs dev losses while training; set sft.eval_steps"),
         ("sft.eval_steps=2", "sft.eval_steps: there are no dev conversations; set sft.dev_share=0.05"),
+        ("sft.trackers=[trackio]", "sft.trackers: trackio is not installed; install it: pip install trackio"),
         ("sft.trainer.eval_steps=2", "sft.trainer.eval_steps: set sft.eval_steps instead"),
     ],
 )
@@ -132,6 +134,8 @@ def test_what_cannot_be_trained_here_is_refused_in_one_line(
 ) -> None:
     if torch.cuda.is_available() and ("liger" in word or "flash" in word):
         pytest.skip("there is a GPU")
+    if "trackio" in word and importlib.util.find_spec("trackio"):
+        pytest.skip("trackio is installed")
     assert main(words(tmp_path, small_model_dir, data, word)) == 2
     assert complaint in capsys.readouterr().err
 
@@ -165,3 +169,14 @@ def test_what_an_adapter_says_about_its_start_does_not_change_the_base_again(
     settings = json.loads((tmp_path / "runs/t/sft/adapter/adapter_config.json").read_text())
     assert (settings["init_lora_weights"], settings["r"], settings["lora_alpha"]) == (True, 8, 128)
     assert adapter_of(tmp_path)["base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"].shape == (8, 32)
+
+
+def test_a_run_is_tracked_by_wandb_without_a_network(
+    tmp_path: Path, small_model_dir: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    for name in ("WANDB_DIR", "WANDB_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert main(words(tmp_path, small_model_dir, data, "sft.trackers=[wandb]", "sft.logging_steps=1")) == 0
+    assert list((tmp_path / "runs/t/sft/wandb").glob("offline-run-*/run-*.wandb"))
