@@ -11,7 +11,7 @@ from dialect_checks import TOOL, assistant, call
 from families import family_tokenizer, template_names, template_text
 from scripted_engine import ScriptedEngine, joined, running
 
-from toolwright.dialect import DIALECTS, dialect_for, render_assistant
+from toolwright.dialect import DIALECTS, check_template, dialect_for, render_assistant
 from toolwright.records import Message
 
 TEMPLATES = [n for n in template_names() if any(entry.recognises(template_text(n)) for entry in DIALECTS.values())]
@@ -58,6 +58,24 @@ def answers(template: str, reply: str, **fields: Any) -> tuple[dict[str, Any], s
 
 def written(template: str, message: Message) -> str:
     return render_assistant(message, dialect_for("any", template_text(template)), (TOOL,))
+
+
+SERVED = (
+    "gemma4",
+    "glm4moe",
+    "lfm2_v2",
+    "llama3_1",
+    "llama3_2",
+    "nemotron_3_nano",
+    "qwen2_5",
+    "qwen3",
+    "qwen3_5_think",
+)
+
+
+@pytest.mark.parametrize("template", SERVED)
+def test_a_chat_template_that_shows_tools_is_let_in(template: str) -> None:
+    check_template(family_tokenizer(template), template)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

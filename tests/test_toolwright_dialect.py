@@ -405,6 +405,15 @@ def test_a_template_that_keeps_everything_passes() -> None:
     check_template(JinjaTokenizer(GOOD), "models/base")
 
 
+def test_a_template_that_says_it_takes_one_call_a_turn_passes_and_loses_nothing_else() -> None:
+    one = (
+        "{% for m in messages if m.tool_calls and m.tool_calls | length > 1 %}{{ raise_exception('one') }}{% endfor %}"
+    )
+    check_template(JinjaTokenizer(one + GOOD), "models/base")
+    with pytest.raises(ModelError, match=r"drops the assistant's tool_calls \(lost: vexmoor\)"):
+        check_template(JinjaTokenizer(one + GOOD.replace(CALLS_PART, "")), "models/base")
+
+
 @pytest.mark.parametrize(
     ("name", "template"),
     [
