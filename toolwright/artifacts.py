@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json
 
 from toolwright.errors import ArtifactError, DataError
-from toolwright.records import explain, shorten
+from toolwright.records import explain, parse_json, shorten
 
 T = TypeVar("T")
 FULL_HASH_BYTES = 64 * 2**20
@@ -128,16 +127,13 @@ def parse_line(line: bytes) -> dict[str, Any]:
         DataError: the line is not a JSON object, or is cut short.
     """
     try:
-        row = from_json(line)
-    except ValueError:  # what the faster parser does not take, such as a lone surrogate, the standard one may
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            # A line without its end is the last one of the file.
-            what = f"not JSON ({error})" if line.endswith(b"\n") else "the last line is cut short"
-            hint = "; one row on each line, not one list of rows" if line.strip() in (b"[", b"{") else ""
-            start = line[:300].decode(errors="replace").removesuffix("\n")
-            raise DataError(f"{what}: {shorten(start)}{hint}") from None
+        row = parse_json(line)
+    except (ValueError, RecursionError) as error:
+        # A line without its end is the last one of the file.
+        what = f"not JSON ({error})" if line.endswith(b"\n") else "the last line is cut short"
+        hint = "; one row on each line, not one list of rows" if line.strip() in (b"[", b"{") else ""
+        start = line[:300].decode(errors="replace").removesuffix("\n")
+        raise DataError(f"{what}: {shorten(start)}{hint}") from None
     if not isinstance(row, dict):
         raise DataError(f"expected an object, got {shorten(row)}")
     return row

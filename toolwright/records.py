@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import from_json
 
 from toolwright.errors import DataError
 
@@ -52,7 +53,7 @@ class ToolCall(Record):
         arguments = function.get("arguments")
         if isinstance(arguments, str):
             try:
-                arguments = json.loads(arguments) if arguments.strip() else {}
+                arguments = parse_json(arguments) if arguments.strip() else {}
             except ValueError as error:
                 raise DataError(
                     f"arguments of call {function['name']!r} are not JSON ({error}): {shorten(arguments)}"
@@ -178,6 +179,18 @@ def _text(content: object) -> str | None:
     if isinstance(content, Sequence) and all(isinstance(p, Mapping) and p.get("type") == "text" for p in content):
         return "".join(str(part.get("text", "")) for part in content)
     raise DataError(f"content: expected text, got {shorten(content)}; images and audio are not supported")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What ``json.loads`` gives, in half the time.
+
+    Raises:
+        ValueError: not JSON.
+    """
+    try:
+        return from_json(text)
+    except ValueError:  # what the faster parser does not take, such as half a surrogate pair, the standard one may
+        return json.loads(text)
 
 
 def shorten(value: object, limit: int = 120) -> str:
@@ -315,7 +328,7 @@ def _tools(tools: Any) -> tuple[ToolSpec, ...]:
 def _read_tools(tools: object) -> tuple[ToolSpec, ...]:
     if isinstance(tools, str):
         try:
-            tools = json.loads(tools)
+            tools = parse_json(tools)
         except ValueError as error:
             raise DataError(f"tools: not JSON ({error}): {shorten(tools)}") from None
     if not isinstance(tools, Sequence) or isinstance(tools, str):
