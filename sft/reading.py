@@ -90,8 +90,9 @@ def require_no_markers(conversation: Conversation, frame: Frame, where: str) -> 
     Raises:
         EncodeError: one is there; names message and field.
     """
-    for index, message in enumerate(conversation.messages):
-        for field, text in _texts(message):
+    texts = [(index, *words) for index, message in enumerate(conversation.messages) for words in _texts(message)]
+    if frame.markers.search("\n".join([text for _, _, text in texts])):  # no special token has a line break in it
+        for index, field, text in texts:
             if match := frame.markers.search(text):
                 around = text[max(0, match.start() - 20) : match.end() + 20]
                 raise EncodeError(

@@ -9,8 +9,9 @@ the whole text itself.
 import json
 import re
 import unicodedata
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,6 +24,7 @@ Ids = NDArray[np.int32]
 _CACHE_CHARACTERS = 64 * 2**20
 _CACHE_WORDS = 2**20
 _LONG_WORD = 64
+_NONE = np.empty(0, np.int32)
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _TRIAL = (
     'user\nWhat\'s the weather in São Paulo — 23°C?\n\n{"name": "get_weather", "arguments": {"city": "Zürich", '
@@ -39,6 +41,23 @@ class TokenBorderError(Exception):
     def __init__(self, token: str) -> None:
         super().__init__(token)
         self.token = token
+
+
+class _Segments(dict[str, Ids]):
+    """The ids of the segments that were met lately."""
+
+    def __init__(self, encode: Callable[[str], Ids]) -> None:
+        super().__init__()
+        self._encode = encode
+        self._characters = 0
+
+    def __missing__(self, segment: str) -> Ids:
+        self._characters += len(segment)
+        if self._characters > _CACHE_CHARACTERS:
+            self.clear()
+            self._characters = len(segment)
+        ids = self[segment] = self._encode(segment)
+        return ids
 
 
 class Tokens:
@@ -64,15 +83,13 @@ class Tokens:
         self._added = {token["content"]: np.array([token["id"]], np.int32) for token in added}
         names = sorted(self._added, key=len, reverse=True)
         self._split = re.compile(f"({'|'.join(map(re.escape, names))})" if names else "((?!))").split
-        self._cache: dict[str, Ids] = {}
-        self._cached_characters = 0
-        self._encode_segment: Callable[[str], Ids] = self._by_backend
+        self._segments = _Segments(self._by_backend)
         self.segmented = plain and pattern is not None and self._segments_agree()
         self.by_words = False
         if self.segmented and pattern is not None and by_words:
             words = _words(pattern, self._backend.model, parts)
             if words is not None and self._same(words.encode, parts):
-                self._encode_segment, self.by_words = words.encode, True
+                self._segments, self.by_words = _Segments(words.encode), True
 
     def encode(self, text: str, cuts: Sequence[int]) -> tuple[Ids, list[int]]:
         """The ids of ``text``, and for each character in ``cuts`` (ascending) the number of tokens before it.
@@ -84,27 +101,26 @@ class Tokens:
         """
         if not self.segmented:
             return self._encode_whole(text, cuts)
-        parts: list[Ids] = []
-        counts: list[int] = []
-        count = start = 0
-        for number, piece in enumerate(self._split(text)):
-            if not piece:
-                continue
-            ids = self._added[piece] if number % 2 else self._segment(piece)
-            end = start + len(piece)
-            while len(counts) < len(cuts) and cuts[len(counts)] < end:
-                counts.append(count + self._before(piece, ids, cuts[len(counts)] - start))
-            parts.append(ids)
-            count += len(ids)
-            start = end
-        counts += [count] * (len(cuts) - len(counts))
-        return (np.concatenate(parts) if parts else np.empty(0, np.int32)), counts
+        pieces = self._split(text)  # segments, and between them added tokens
+        parts: list[Ids] = [_NONE] * len(pieces)
+        parts[::2] = map(self._segments.__getitem__, pieces[::2])
+        parts[1::2] = map(self._added.__getitem__, pieces[1::2])
+        ends = list(accumulate(map(len, pieces)))
+        counts = list(accumulate(map(len, parts)))
+        found = []
+        for at in cuts:
+            number = bisect_right(ends, at)
+            before = counts[number - 1] if number else 0
+            if number < len(ends):
+                before += self._before(pieces[number], parts[number], at - (ends[number] - len(pieces[number])))
+            found.append(before)
+        return np.concatenate(parts), found
 
     def _before(self, segment: str, ids: Ids, at: int) -> int:
         """How many tokens of ``segment`` lie before its character ``at``."""
         if at <= 0:
             return 0
-        head = self._segment(segment[:at])
+        head = self._segments[segment[:at]]
         if not np.array_equal(ids[: len(head)], head):
             raise TokenBorderError(self._across(segment, at))
         return len(head)
@@ -130,17 +146,6 @@ class Tokens:
                 raise TokenBorderError(text[slice(*offsets[index - 1])])
             counts.append(index)
         return np.array(encoding.ids, np.int32), counts
-
-    def _segment(self, segment: str) -> Ids:
-        ids = self._cache.get(segment)
-        if ids is None:
-            ids = self._encode_segment(segment)
-            self._cached_characters += len(segment)
-            if self._cached_characters > _CACHE_CHARACTERS:
-                self._cache.clear()
-                self._cached_characters = len(segment)
-            self._cache[segment] = ids
-        return ids
 
     def _by_backend(self, text: str) -> Ids:
         return np.array(self._backend.encode(text, add_special_tokens=False).ids, np.int32)

@@ -193,7 +193,9 @@ def _forms(conversation: Conversation, frame: Frame) -> set[object]:
         tested = bool(frame.tested.search(content)) or bool(reasoning and frame.tested.search(reasoning))
         calls = min(len(message.tool_calls), 2)
         thinks = thinks or bool(reasoning)
-        forms.add((*roles[number : number + 3], bool(content.strip()), bool(reasoning), calls, tested))
+        forms.add(
+            (*roles[number : number + 3], bool(content) and not content.isspace(), bool(reasoning), calls, tested)
+        )
     forms.add((bool(conversation.tools), thinks, min(roles.count("user"), 3), min(roles.count("tool"), 3)))
     return forms
 
