@@ -107,7 +107,7 @@ def train(config: RunConfig) -> None:
 
 def _train(config: RunConfig, job: Job, state: PartialState, counts: dict[str, Any]) -> None:
     started = time.monotonic()
-    tokenizer = load_tokenizer(config.model)
+    tokenizer = load_tokenizer(config.model, need_tools=False)  # each conversation shows what its template can express
     data = load_data(config, tokenizer)
     if config.sft.eval_steps and not data.dev:
         raise ConfigError("sft.eval_steps: there are no dev conversations; set sft.dev_share=0.05, or sft.dev_data")
