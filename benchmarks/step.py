@@ -2,7 +2,8 @@
 
 A small Qwen3 (6 layers, 32k tokens) with LoRA on one CPU thread; eight rows, a fifth of their tokens trained; forward
 and backward, no optimizer. The bare loop pads the rows and runs the head on trained positions only. Steps are
-interleaved in each round; medians of their ratios. On a GPU TRL runs the head on trained positions too: do not carry this over.
+interleaved in each round; medians of their ratios. On a GPU TRL runs the head on trained positions too: do not carry
+this over.
 """
 
 import argparse
