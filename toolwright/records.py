@@ -152,7 +152,7 @@ class Message(Record):
             role=role,
             content=_text(message.get("content")),
             reasoning_content=message.get("reasoning_content"),
-            tool_calls=_calls(message.get("tool_calls") or ()),
+            tool_calls=_calls(calls) if (calls := message.get("tool_calls")) else (),
             tool_call_id=message.get("tool_call_id"),
             name=message.get("name"),
             loss_weight=_loss_weight(message.get("loss_weight")),
