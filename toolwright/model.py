@@ -5,6 +5,7 @@ stages need no checks of their own. Imports torch; transformers and PEFT are imp
 """
 
 import json
+import logging
 import os
 import random
 import warnings
@@ -48,10 +49,11 @@ def choose_dtype(name: str) -> str:
 
 def quiet_libraries() -> None:
     """Silence what libraries say to their own developers: progress of loading weights, warnings of coming changes."""
-    from transformers.utils import logging
+    from transformers.utils.logging import disable_progress_bar
 
-    logging.disable_progress_bar()
+    disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at every import, that a faster CPU kernel is elsewhere
 
 
 def seed_everything(seed: int) -> None:
