@@ -20,7 +20,6 @@ if not __package__:  # started as a file: sft/ is first on the path, where its m
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from transformers import EarlyStoppingCallback
 
 from sft.assemble import trained_model, training_arguments
 from sft.data import Data, data_files, load_data
@@ -51,6 +50,11 @@ _METRICS = {
     "epoch": "epoch",
     "eval_loss": "dev_loss",
 }
+FLAGS = (
+    Flag(("--model",), "model", "base model"),
+    Flag(("--verify",), "sft.verify", "check a sample of the rows once more, or all: sample, full"),
+    Flag(("--on-error",), "sft.on_error", "a conversation that cannot be trained on: stop, or skip and count it"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +68,7 @@ def _run(argv: Sequence[str] | None) -> int:
         prog=COMMAND,
         about=__doc__.split("\n\n")[0] if __doc__ else "",
         sections=("sft",),
-        flags=(Flag(("--model",), "model", "base model"),),
+        flags=FLAGS,
         options=(Option("--dry-run", "print parameters, steps and the memory plan; train nothing", switch=True),),
     )
     if options["dry_run"]:
@@ -140,6 +144,8 @@ def _train(config: RunConfig, job: Job, state: PartialState, counts: dict[str, A
 
 
 def _callbacks(config: RunConfig, state: PartialState) -> list[Any]:
+    from transformers import EarlyStoppingCallback
+
     metrics = MetricsWriter(run_dir(config) / "sft" / "metrics.jsonl", _METRICS)
     shown = ShowProgress("sft", {"loss": ".4f", "tokens_per_s": ".0f", "eval_loss": ".4f"})
     patience = config.sft.early_stopping

@@ -5,7 +5,6 @@ stages need no checks of their own. Imports torch; transformers and PEFT are imp
 """
 
 import json
-import logging
 import os
 import random
 import warnings
@@ -53,7 +52,6 @@ def quiet_libraries() -> None:
 
     disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at every import, that a faster CPU kernel is elsewhere
 
 
 def seed_everything(seed: int) -> None:
