@@ -4,7 +4,6 @@ Reads the files; writes nothing. The other processes are plain ``python -m sft.c
 and then chunks from their standard input, and write what became of each to their standard output.
 """
 
-import gc
 import hashlib
 import json
 import os
@@ -16,7 +15,6 @@ import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -24,7 +22,7 @@ from queue import SimpleQueue
 from typing import Any, Literal
 
 from sft.check import check_conversation
-from sft.encode import Encoded, Refusal, TrainPolicy, encode_many
+from sft.encode import Encoded, Refusal, TrainPolicy, encode_many, no_collector
 from toolwright.artifacts import parse_line, read_lines
 from toolwright.errors import DataError, StageError
 from toolwright.records import Conversation, shorten
@@ -88,20 +86,8 @@ def encode_chunk(chunk: Chunk, recipe: Recipe) -> Outcome:
     Raises:
         ModelError: the tokenizer's chat template cannot be used.
     """
-    with _no_collector():
+    with no_collector():
         return _encode_chunk(chunk, recipe)
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Without Python's collector of cycles, which walks through all of torch and transformers again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _encode_chunk(chunk: Chunk, recipe: Recipe) -> Outcome:

@@ -4,7 +4,9 @@
 newline after a terminator, on tool results, or on text that only looks like a marker. Reads and writes no files.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -76,18 +78,31 @@ def encode_many(
     tokens = tokens_of(tokenizer)
     usual = learn_frame(tokenizer, template_kwargs)
     rows: list[Encoded] = []
-    for index, item in enumerate(conversations):
-        try:
-            conversation = item if isinstance(item, Conversation) else Conversation.from_row(item)
-            own = conversation.chat_template_kwargs
-            frame = learn_frame(tokenizer, {**(template_kwargs or {}), **own}) if own else usual
-            depth = verify if verify == "full" or index in _FIRST_VERIFIED or index % 1000 == 999 else None
-            rows += _encode(conversation, index, frame, tokens, train, max_tokens, depth)
-        except DataError as error:
-            if refused is None:
-                raise
-            refused.append(Refusal(index, str(error)))
+    with no_collector():
+        for index, item in enumerate(conversations):
+            try:
+                conversation = item if isinstance(item, Conversation) else Conversation.from_row(item)
+                own = conversation.chat_template_kwargs
+                frame = learn_frame(tokenizer, {**(template_kwargs or {}), **own}) if own else usual
+                depth = verify if verify == "full" or index in _FIRST_VERIFIED or index % 1000 == 999 else None
+                rows += _encode(conversation, index, frame, tokens, train, max_tokens, depth)
+            except DataError as error:
+                if refused is None:
+                    raise
+                refused.append(Refusal(index, str(error)))
     return rows
+
+
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """Without Python's collector of cycles, which walks through all of torch and transformers again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _encode(

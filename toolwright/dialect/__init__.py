@@ -51,8 +51,8 @@ class Scanner(Protocol):
         """Take text in; give what is certain."""
         ...
 
-    def close(self) -> list[Event]:
-        """End the text; give what was held back."""
+    def close(self, text: str = "") -> list[Event]:
+        """End the text, with its last piece; give what was held back."""
         ...
 
 
@@ -74,6 +74,9 @@ class Form(Protocol):
     def render_assistant(self, message: Message) -> str:
         """Write a message; the caller makes sure that it reads back the same."""
         ...
+
+
+_TAIL = 256  # characters of a prompt in which the mark that begins reasoning is looked for
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def parse(text: str, dialect: str = "hermes", tools: Sequence[ToolSpec] = (), *,
         ModelError: no such dialect.
     """
     scanner = _form(dialect, calls).scanner(tools)
-    events = [*scanner.feed(text), *scanner.close()]
+    events = scanner.close(text)
     return Parsed(
         content="".join(event[1] for event in events if event[0] == "content") or None,
         reasoning="".join(event[1] for event in events if event[0] == "reasoning") or None,
@@ -166,7 +169,7 @@ def opened_reasoning(prompt: str, dialect: str = "hermes") -> str:
         ModelError: no such dialect.
     """
     think = "<think>" if dialect == PLAIN else _dialect(dialect).think
-    return think if think and prompt.rstrip().endswith(think) else ""
+    return think if think and prompt[-_TAIL:].rstrip().endswith(think) else ""
 
 
 class StreamParser:

@@ -102,10 +102,10 @@ class Scanner:
         events, self._events = self._events, []
         return events
 
-    def close(self) -> list[Event]:
-        """End the text; give what was held back."""
+    def close(self, text: str = "") -> list[Event]:
+        """End the text, with its last piece; give what was held back."""
         self._closed = True
-        return self.feed("")
+        return self.feed(text)
 
     def _take(self, length: int) -> str:
         text, self._buffer = self._buffer[:length], self._buffer[length:]

@@ -33,8 +33,9 @@ class Scanner:
         self._buffer += text
         return self._run()
 
-    def close(self) -> list[Event]:
-        """End the text; give what was held back."""
+    def close(self, text: str = "") -> list[Event]:
+        """End the text, with its last piece; give what was held back."""
+        self._buffer += text
         self._closed = True
         events = self._run()
         rest = self._content.close()
