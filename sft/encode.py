@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sft.frame import EncodeError, Frame, TooLongError, learn_frame
+from sft.frame import EncodeError, Frame, TooLongError, common_length, learn_frame
 from sft.reading import drop_thinking, escape_markers, require_no_markers, split_thinking
 from sft.rows import IGNORE, Encoded, Refusal, Span, TrainPolicy
 from sft.tokens import Ids, TokenBorderError, Tokens, tokens_of
@@ -250,7 +250,7 @@ def _verify(conversation: Conversation, row: Encoded, rendered: Rendered, frame:
         return tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[no-any-return]
 
     def require_same(theirs: Sequence[int], ours: Sequence[int], where: str, what: str) -> None:
-        at = next((i for i, (a, b) in enumerate(zip(theirs, ours)) if a != b), min(len(theirs), len(ours)))
+        at = common_length(theirs, ours)
         if at < max(len(theirs), len(ours)):
             around = tokenizer.decode(theirs[max(0, at - 8) : at + 8]), tokenizer.decode(ours[max(0, at - 8) : at + 8])
             raise EncodeError(f"{where}: {what} at token {at}: {around[0]!r} against {around[1]!r}")

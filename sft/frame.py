@@ -234,8 +234,12 @@ def _completion(frame: Frame, messages: Sequence[Message], turn: int) -> str | N
         text = frame.render(messages, [_TOOL], prompt=False)
     except ModelError:
         return None
-    common = next((at for at, (a, b) in enumerate(zip(prompt, text)) if a != b), min(len(prompt), len(text)))
-    return text[common:]
+    return text[common_length(prompt, text) :]
+
+
+def common_length(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """How many characters or tokens two texts or rows begin with in common."""
+    return next((at for at, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
 
 
 def _mark(frame: Frame) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sft.encode import IGNORE, Encoded
-from sft.frame import Frame, special_tokens
+from sft.frame import Frame, common_length, special_tokens
 from sft.reading import split_thinking
 from sft.turns import borrowed
 from toolwright.errors import ModelError
@@ -227,7 +227,7 @@ def _untrained_parts(
     """The parts of an assistant's ``block`` of text, after what the generation prompt has in common with it."""
     bare, prompt = (_render(frame, messages[:index], tools, prompt) for prompt in (False, True))
     lead = prompt.removeprefix(bare)
-    header = next((at for at, (a, b) in enumerate(zip(lead, block)) if a != b), min(len(lead), len(block)))
+    header = common_length(lead, block)
     return [(header + a, header + b, role) for a, b, role in turn_parts(block[header:].rstrip(), messages[index])]
 
 
@@ -243,7 +243,7 @@ def serving_differences(row: Encoded, conversation: Conversation, frame: Frame) 
             continue
         served = frame.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
         if served != ours:
-            at = next((i for i, (a, b) in enumerate(zip(ours, served)) if a != b), min(len(ours), len(served)))
+            at = common_length(ours, served)
             shown = (_decode(frame.tokenizer, ids[at : at + _SHOWN_TOKENS]) for ids in (ours, served))
             differences.append(Difference(span.message, min(at, span.start - 1), span.start, *shown))
     return differences

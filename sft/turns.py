@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sft.frame import EncodeError, Ending, Frame, Kind
+from sft.frame import EncodeError, Ending, Frame, Kind, common_length
 from sft.reading import require_same_message
 from toolwright.errors import ModelError
 from toolwright.records import Conversation, Message, shorten
@@ -64,7 +64,8 @@ def find_rows(conversation: Conversation, frame: Frame, wanted: Sequence[int], h
         if quick is not None:
             return [quick]
     rows = exact_rows(conversation, frame, wanted, history)
-    if history == "split" and len(wanted) == sum(message.role == "assistant" for message in conversation.messages):
+    every = len(wanted) == sum(message.role == "assistant" for message in conversation.messages)
+    if history == "split" and every and len(rows) == 1:  # the quick way never gives several rows
         _learn_leads(conversation, frame, rows)
         if [_quick(conversation, frame, wanted)] == rows:
             frame.known |= forms
@@ -134,7 +135,7 @@ def _completion(conversation: Conversation, frame: Frame, index: int, prompt: st
 
 
 def _not_served(prompt: str, text: str) -> str:
-    at = next((i for i, (a, b) in enumerate(zip(prompt, text)) if a != b), min(len(prompt), len(text)))
+    at = common_length(prompt, text)
     return (
         f"the chat template does not render this turn as it is served: the prompt has {prompt[at : at + 40]!r} where "
         f"the rendered conversation has {text[at : at + 40]!r}. Set what differs (sft.template_kwargs, such as "
@@ -230,7 +231,7 @@ def _quick(conversation: Conversation, frame: Frame, wanted: Sequence[int]) -> R
 
 def _learn_leads(conversation: Conversation, frame: Frame, rows: Sequence[Rendered]) -> None:
     """Learn, from exact rows, what stands between the start of an assistant message and what the model writes."""
-    if frame.marked is None or len(rows) != 1:
+    if frame.marked is None:
         return
     _, starts = frame.starts(conversation.messages, conversation.tools)
     for turn in rows[0].turns:
@@ -283,6 +284,6 @@ def _header(conversation: Conversation, frame: Frame, index: int, before: str, r
     prompt = _render(conversation, frame, index, where, prompt=True)
     known = before if prompt.startswith(before) else _render(conversation, frame, index, where, bare=True)
     lead = prompt.removeprefix(known)
-    common = next((at for at, (a, b) in enumerate(zip(lead, region)) if a != b), min(len(lead), len(region)))
+    common = common_length(lead, region)
     borders = {0, len(lead), *(place for match in frame.added.finditer(lead) for place in match.span())}
     return max(border for border in borders if border <= common)
