@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from toolwright.artifacts import replacing, require
-from toolwright.command import Flag, parse_command, run_command
+from toolwright.command import Flag, parse_command
 from toolwright.config import RunConfig
 from toolwright.errors import ConfigError
+from toolwright.processes import run_in_group
 from toolwright.stage import Job, run_dir
 
 PROG = "python -m rl.train"
@@ -26,7 +27,7 @@ FLAGS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m rl.train``."""
-    return run_command(lambda: _run(argv))
+    return run_in_group(lambda: _run(argv))
 
 
 def _run(argv: Sequence[str] | None) -> None:

@@ -26,7 +26,7 @@ from sft.data import Data, data_files, load_data
 from sft.save import initial_weights, save_adapter, save_model
 from sft.trainer import SftTrainer
 from toolwright.artifacts import write_rows
-from toolwright.command import Flag, Option, parse_with_options, run_command
+from toolwright.command import Flag, Option, parse_with_options
 from toolwright.config import RunConfig
 from toolwright.errors import ConfigError
 from toolwright.model import (
@@ -37,6 +37,7 @@ from toolwright.model import (
     seed_everything,
     set_threads,
 )
+from toolwright.processes import run_in_group
 from toolwright.progress import LogLastStep, ShowProgress
 from toolwright.stage import Job, run_dir
 from toolwright.training import MetricsWriter, open_checkpoints
@@ -59,7 +60,7 @@ FLAGS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    return run_command(lambda: _run(argv))
+    return run_in_group(lambda: _run(argv))
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -7,14 +7,16 @@ on CPUs without a word. Everything behind that choice works on CPUs with gloo; s
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+sys.path[:1] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
 from accelerate import PartialState
 from accelerate.utils import DistributedType
-
-PartialState(cpu=True)
-PartialState._shared_state["distributed_type"] = DistributedType.MULTI_XPU
+from process_group import gloo_threads
 
 from sft.train import main
 
-sys.exit(main(sys.argv[1:]))
+PartialState(cpu=True)
+PartialState._shared_state["distributed_type"] = DistributedType.MULTI_XPU
+code = main(sys.argv[1:])
+assert not gloo_threads(), "they may abort the process at its end"
+sys.exit(code)

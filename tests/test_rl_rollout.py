@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from families import family_tokenizer, template_text
+from process_group import left_of_group
 
 from rl.rollout import Limits, Rollout, outside_text, roll_out
 from rl.train import main
@@ -234,6 +235,11 @@ def test_training_twice_gives_the_same_adapter_and_rollouts(tmp_path: Path, run:
         )
         shutil.rmtree(directory)
     assert kept[0] == kept[1]
+
+
+def test_rl_leaves_nothing_of_its_process_group(run: list[str]) -> None:
+    found = left_of_group("rl.train:main", *run, "rl.trainer={use_cpu: true}")
+    assert found == {"code": 0, "backend": "gloo", "left": []}
 
 
 @pytest.mark.parametrize(
