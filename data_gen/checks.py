@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from data_gen.modes import why_not
 from toolwright.calls import check_arguments, same_call
 from toolwright.episode import Episode
-from toolwright.records import Plan, Question, Step, ToolSpec, shorten
+from toolwright.records import Plan, Question, Step, ToolSpec
+from toolwright.words import shorten
 
 MARKUP = re.compile(r"</?tool_\w+|<\|\w+\|>|</?think>|</?function|✿|```|\{\d+\.\w+")
 

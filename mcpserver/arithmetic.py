@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mcpserver.tool_error import ToolError
-from toolwright.explain import nearest
-from toolwright.records import shorten
+from toolwright.words import nearest, shorten
 
 MAX_CHARACTERS = 200
 MAX_NODES = 100

@@ -1,7 +1,7 @@
 """The tool catalogue: typed Python functions become tools with a JSON Schema that a small model can read.
 
-Reads the modules ``mcpserver/tools/<toolset>.py``; every public function defined there is a tool. Its type hints
-give the schema, its docstring the description (first line), further parameter descriptions (``Args:``) and runnable
+Reads the modules ``mcpserver/tools/<category>/<toolset>.py``; every public function defined there is a tool. Its type
+hints give the schema, its docstring the description (first line), parameter descriptions (``Args:``) and runnable
 examples (``Example:``, JSON objects of arguments). Writes nothing.
 """
 
@@ -14,32 +14,68 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 import mcpserver.tools
+from mcpserver.context import Context
 from mcpserver.tool_error import ToolError
+from toolwright.calls import check_arguments
 from toolwright.errors import ConfigError, DataError
-from toolwright.explain import nearest
-from toolwright.records import ToolSpec, shorten
+from toolwright.records import ToolSpec
+from toolwright.words import nearest, shorten
 
 Function = Callable[..., Any]
-ENV_PARAMETER = "env"
+RunsIn = Literal["server", "worker"]
 _KEY_ORDER = {"type": 0, "description": 1, "enum": 2}
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool: what the model sees, the function behind it, its toolset, and arguments that are known to work."""
+    """A tool: what the model sees, the function behind it, its toolset, and arguments that are known to work.
+
+    Attributes:
+        runs_in: ``worker``, the sandboxed process of an environment; or ``server``, for functions that touch no files,
+            SQL, regular expressions, images or code, and take no time.
+        takes_context: whether the function's first parameter is the ``Context``.
+    """
 
     spec: ToolSpec
     function: Function
+    category: str
     toolset: str
     examples: tuple[dict[str, Any], ...]
     adapters: Mapping[str, TypeAdapter[Any]]
-    takes_env: bool
+    runs_in: RunsIn
+    takes_context: bool
     place: str
+
+    @property
+    def module(self) -> str:
+        """The module of the function, by name or file."""
+        return self.function.__module__
+
+    @property
+    def is_file(self) -> bool:
+        """Whether ``module`` is a file."""
+        return False
+
+    @property
+    def needs_conversion(self) -> bool:
+        """Whether some argument is no JSON value for the function."""
+        return False
+
+    def bind_json(self, text: str) -> dict[str, Any]:
+        """Turn arguments as JSON text into the values that the function wants.
+
+        Raises:
+            ToolError: ``bad_arguments``, naming each parameter at fault.
+        """
+        arguments = json.loads(text)
+        if problems := check_arguments(self.spec, arguments):
+            raise ToolError("bad_arguments", "; ".join(problems))
+        return self.bind(arguments)
 
     def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Turn JSON arguments into the Python values that the function wants.
@@ -59,7 +95,7 @@ class Tool:
         return values
 
 
-def make_tool(function: Function, toolset: str) -> Tool:
+def make_tool(function: Function, toolset: str, category: str = "", runs_in: RunsIn = "worker") -> Tool:
     """Make a tool from a typed function with a Google docstring.
 
     Raises:
@@ -70,10 +106,12 @@ def make_tool(function: Function, toolset: str) -> Tool:
     text, argument_texts, examples = _read_docstring(function, place)
     properties: dict[str, Any] = {}
     adapters: dict[str, TypeAdapter[Any]] = {}
-    required, takes_env = [], False
-    for index, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
-        if (index == 0 and name == ENV_PARAMETER) or getattr(hints.get(name), "is_tool_environment", False):
-            takes_env = True
+    required, takes_context = [], False
+    for name, parameter in inspect.signature(function).parameters.items():
+        if hints.get(name) is Context:
+            takes_context = True
+            continue
+        if name.startswith("_"):
             continue
         if name not in hints:
             raise DataError(f"{place}: parameter {name!r} of tool {function.__name__!r} has no type hint")
@@ -86,7 +124,7 @@ def make_tool(function: Function, toolset: str) -> Tool:
         schema["required"] = required
     schema["additionalProperties"] = False
     spec = ToolSpec(name=function.__name__, description=text, parameters=schema)
-    return Tool(spec, function, toolset, examples, adapters, takes_env, place)
+    return Tool(spec, function, category, toolset, examples, adapters, runs_in, takes_context, place)
 
 
 def _place(function: Function) -> str:
@@ -194,19 +232,20 @@ def _read_examples(text: str, name: str, place: str) -> Iterator[dict[str, Any]]
         text = text[end:].lstrip()
 
 
-def collect(modules: Iterable[tuple[str, ModuleType]]) -> dict[str, Tool]:
-    """Make the tools of several modules, given with their toolset, in the order of the source.
+def collect(modules: Iterable[tuple[str, str, ModuleType]]) -> dict[str, Tool]:
+    """Make the tools of several modules, given with category and toolset, in the order of the source.
 
     Raises:
         DataError: two tools with one name (naming both places), or a function that cannot be a tool.
     """
     tools: dict[str, Tool] = {}
-    for toolset, module in modules:
+    for category, toolset, module in modules:
+        runs_in = getattr(module, "RUNS_IN", "worker")
         for name, function in vars(module).items():
             is_own = inspect.isfunction(function) and function.__module__ == module.__name__
             if not is_own or name.startswith("_"):
                 continue
-            tool = make_tool(function, toolset)
+            tool = make_tool(function, toolset, category, runs_in)
             if tool.spec.name in tools:
                 other = tools[tool.spec.name].place
                 raise DataError(f"two tools are called {tool.spec.name!r}: {other} and {tool.place}; rename one")
@@ -217,8 +256,12 @@ def collect(modules: Iterable[tuple[str, ModuleType]]) -> dict[str, Tool]:
 @lru_cache(maxsize=1)
 def all_tools() -> Mapping[str, Tool]:
     """Every tool of ``mcpserver/tools``, by name; read once per process."""
-    names = sorted(module.name for module in pkgutil.iter_modules(mcpserver.tools.__path__))
-    return collect((name, importlib.import_module(f"mcpserver.tools.{name}")) for name in names)
+    found = []
+    for module in pkgutil.walk_packages(mcpserver.tools.__path__, "mcpserver.tools."):
+        if not module.ispkg and not module.name.rpartition(".")[2].startswith("_"):
+            category, toolset = module.name.split(".")[-2:]
+            found.append((category, toolset, importlib.import_module(module.name)))
+    return collect(sorted(found, key=lambda item: item[1]))
 
 
 def toolsets() -> tuple[str, ...]:

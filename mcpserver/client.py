@@ -9,8 +9,8 @@ from mcpserver.mcp_config import ServerConfig
 from mcpserver.protocol import CLOSE_METHOD, STATE_METHOD
 from mcpserver.session import ServerSession, failed
 from toolwright.errors import ToolServerError
-from toolwright.explain import nearest
-from toolwright.records import ToolCall, ToolResult, ToolSpec, shorten
+from toolwright.records import ToolCall, ToolResult, ToolSpec
+from toolwright.words import nearest, shorten
 
 START_TIMEOUT_S = 30.0
 CALL_TIMEOUT_S = 60.0

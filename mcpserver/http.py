@@ -21,7 +21,8 @@ from mcpserver.catalogue import select_tools
 from mcpserver.pool import EnvironmentPool
 from mcpserver.server import build_server
 from toolwright.errors import ConfigError, DataError
-from toolwright.records import ToolCall, shorten
+from toolwright.records import ToolCall
+from toolwright.words import shorten
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -58,7 +59,7 @@ def build_app(pool: EnvironmentPool, toolsets: Sequence[str] | None = None, *, h
     @app.post("/environments", status_code=201)
     async def create(body: NewEnvironment) -> dict[str, str]:
         name = f"{body.seed}.{uuid.uuid4().hex}"
-        return {"id": name, "state": _state(pool, _handle(name))}
+        return {"id": name, "state": await _state(pool, _handle(name))}
 
     @app.post("/environments/{name}/call")
     async def call(name: str, body: NewCall) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def build_app(pool: EnvironmentPool, toolsets: Sequence[str] | None = None, *, h
 
     @app.get("/environments/{name}/state")
     async def state(name: str) -> dict[str, str]:
-        return {"state": _state(pool, _existing(pool, name))}
+        return {"state": await _state(pool, _existing(pool, name))}
 
     @app.delete("/environments/{name}", status_code=204)
     async def close(name: str) -> None:
@@ -89,9 +90,9 @@ def _existing(pool: EnvironmentPool, name: str) -> str:
     return handle
 
 
-def _state(pool: EnvironmentPool, handle: str) -> str:
+async def _state(pool: EnvironmentPool, handle: str) -> str:
     try:
-        return pool.state(handle)
+        return await pool.state(handle)
     except DataError as error:
         raise HTTPException(503, str(error)) from None
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from toolwright.errors import ConfigError
-from toolwright.explain import nearest
-from toolwright.records import shorten
+from toolwright.words import nearest, shorten
 
 _COMMAND_KEYS = ("command", "args", "env", "cwd", "type")
 _URL_KEYS = ("url", "headers", "type")

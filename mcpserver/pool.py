@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from mcpserver.environment import Environment
 from toolwright.errors import DataError
-from toolwright.records import ToolCall, ToolResult, shorten
+from toolwright.records import ToolCall, ToolResult
+from toolwright.words import shorten
 
 HANDLE = re.compile(r"seed:(-?\d{1,18})(?:/id:[A-Za-z0-9._-]{1,64})?")
 IDLE_TIMEOUT_S = 1800.0
@@ -81,13 +82,13 @@ class EnvironmentPool:
             entry.running -= 1
             entry.last_used = time.monotonic()
 
-    def state(self, handle: str) -> str:
+    async def state(self, handle: str) -> str:
         """The state hash of a handle's environment.
 
         Raises:
             DataError: as ``call``.
         """
-        return self._entry(handle).environment.state()
+        return await self._entry(handle).environment.state()
 
     def close(self, handle: str) -> bool:
         """Close a handle's environment; whether there was one. Using the handle again starts afresh."""

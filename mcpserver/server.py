@@ -23,7 +23,8 @@ from mcpserver.catalogue import Tool, select_tools
 from mcpserver.pool import PROCESS_HANDLE, EnvironmentPool
 from mcpserver.protocol import CLOSE_METHOD, ENV_HEADER, ENV_META, ERROR_META, STATE_METHOD, TOOLSET_META
 from toolwright.errors import DataError
-from toolwright.records import ToolCall, shorten
+from toolwright.records import ToolCall
+from toolwright.words import shorten
 
 NAME = "toolwright"
 PAGE_SIZE = 100
@@ -56,7 +57,7 @@ def build_server(make_pool: Callable[[], EnvironmentPool], toolsets: Sequence[st
 
     async def state(context: Context, _params: types.RequestParams) -> dict[str, Any]:
         with _refusals():
-            return {"state": context.lifespan_context.state(_handle(context))}
+            return {"state": await context.lifespan_context.state(_handle(context))}
 
     async def close(context: Context, _params: types.RequestParams) -> dict[str, Any]:
         return {"closed": context.lifespan_context.close(_handle(context))}

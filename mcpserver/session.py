@@ -19,12 +19,13 @@ from mcp.shared.exceptions import MCPError
 from pydantic import TypeAdapter, ValidationError
 
 from mcpserver.child_process import run_child
-from mcpserver.environment import cap
 from mcpserver.mcp_config import ServerConfig
 from mcpserver.protocol import ENV_META, ERROR_META, TOOLSET_META
+from mcpserver.rendering import cap
 from toolwright.calls import check_schema
 from toolwright.errors import DataError, ToolServerError
-from toolwright.records import ErrorType, ToolCall, ToolResult, ToolSpec, shorten
+from toolwright.records import ErrorType, ToolCall, ToolResult, ToolSpec
+from toolwright.words import shorten
 
 CLOSE_TIMEOUT_S = 8.0
 GRACE_S = 1.0

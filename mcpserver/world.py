@@ -68,7 +68,7 @@ class _InProcessWorld:
         return await self._environment.call(call)
 
     async def state(self) -> str | None:
-        return self._environment.state()
+        return await self._environment.state()
 
 
 class InProcessWorlds:

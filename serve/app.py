@@ -19,7 +19,7 @@ from serve.replies import ChunkWriter, chunk, completion, problems_of, usage
 from toolwright.dialect import dialect_for, render_prompt
 from toolwright.engine import AsyncEngine, Engine, GenerationError, GenerationResult
 from toolwright.errors import DataError, ModelError, ToolwrightError
-from toolwright.records import shorten
+from toolwright.words import shorten
 
 LOOK_S = 0.5
 """How often it is looked whether a client that waits for a whole answer is still there."""

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from toolwright.dialect import begin_call, opened_reasoning, render_assistant, render_prompt
 from toolwright.engine import Engine, GenerationRequest
 from toolwright.errors import DataError
-from toolwright.records import Message, ToolSpec, shorten
+from toolwright.records import Message, ToolSpec
+from toolwright.words import shorten
 
 USE_VLLM = "this small server does not do that; vLLM does (serve.engine=vllm)"
 NEUTRAL: dict[str, tuple[object, ...]] = {

@@ -13,8 +13,9 @@ from typing import Any
 
 from serve.target import Target
 from toolwright.config import RunConfig
-from toolwright.records import Conversation, shorten
+from toolwright.records import Conversation
 from toolwright.stage import run_dir
+from toolwright.words import shorten
 
 TIMEOUT_S = 600.0
 MAX_TOKENS = 1024

@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from toolwright.errors import DataError
-from toolwright.records import Conversation, Message, ToolCall, ToolSpec, shorten
+from toolwright.records import Conversation, Message, ToolCall, ToolSpec
+from toolwright.words import shorten
 
 _MOST_TOOL_LISTS = 1024
 _OFFERED: dict[int, tuple[Sequence[ToolSpec], frozenset[str]]] = {}  # by id; the list is kept, so the id stays its own

@@ -25,7 +25,8 @@ from sft.check import check_conversation
 from sft.encode import Encoded, Refusal, TrainPolicy, encode_many, no_collector
 from toolwright.artifacts import parse_line, read_lines
 from toolwright.errors import DataError, StageError
-from toolwright.records import Conversation, shorten
+from toolwright.records import Conversation
+from toolwright.words import shorten
 
 _MOST_LINES = 512
 _MOST_BYTES = 16 * 2**20

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from jinja2 import TemplateError
 
-from sft.marks import MarkedTemplate, Row, words_that_templates_test
+from sft.marks import MarkedTemplate, Row, ToolRow, words_that_templates_test
 from toolwright.dialect import dialect_for, render_prompt
 from toolwright.dialect.template import REFUSALS, Style, for_template, refusal, style_of
 from toolwright.errors import DataError, ModelError
@@ -117,7 +117,7 @@ class Offered:
     """Tools on offer, as templates take them (``rows``), and the patterns that were found to match none of them."""
 
     tools: Sequence[ToolSpec]
-    rows: Sequence[Row]
+    rows: Sequence[ToolRow]
     free_of: set[re.Pattern[str]] = field(default_factory=set)
 
 
@@ -130,7 +130,7 @@ def offered(tools: Sequence[ToolSpec]) -> Offered:
     if known is None:
         if len(_OFFERED) >= _KEPT_TOOLS:
             _OFFERED.clear()
-        known = _OFFERED[id(tools)] = Offered(tools, [tool.to_openai() for tool in tools])
+        known = _OFFERED[id(tools)] = Offered(tools, [ToolRow(tool.to_openai()) for tool in tools])
     return known
 
 

@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from types import BuiltinMethodType
 from typing import Any
 
@@ -24,9 +25,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 _NONCE = secrets.token_hex(4)  # so that no message can contain a mark
-_MARK = re.compile(f"\ue000{_NONCE}:(\\d+)\ue001")
+_MARK = re.compile(f"\x00{_NONCE}:(\\d+)\x01")  # ASCII: the text stays as narrow as it is
 _MARKER = "_mark_message"
-_KEPT_TOOLS = 8192
 _CONTEXT_NAMES = ("_loop_vars", "_block_vars")
 _DICT_NAMES = frozenset(dir(dict))
 _SHORT_WAY: Mapping[type, frozenset[str]] = {
@@ -35,6 +35,15 @@ _SHORT_WAY: Mapping[type, frozenset[str]] = {
 }
 
 Row = Mapping[str, Any]
+
+
+class ToolRow(dict[str, Any]):
+    """A tool as templates take it, whose JSON is written once; it must not be changed afterwards."""
+
+    @cached_property
+    def json(self) -> str:
+        """The tool as ``tojson`` gives it."""
+        return _encode(self)
 
 
 class _Marker:
@@ -60,44 +69,22 @@ class MarkedTemplate:
 
     def __init__(self, source: str, variables: Mapping[str, Any]) -> None:
         environment = _environment()
-        self._tools: dict[int, Row] = {}
-        environment.filters["tojson"] = self._tojson
-        self._json_of_tool: dict[int, str] = {}
         self._plain = environment.from_string(source).render
         self._marked = environment.from_string(_with_marks(environment.parse(source))).render
         self._variables = dict(variables)
 
-    def _tojson(self, value: Any, *args: Any, **kwargs: Any) -> str:
-        """The filter; the JSON of a tool that comes again, as tools do, is written once."""
-        if args or kwargs or id(value) not in self._tools:
-            return _tojson(value, *args, **kwargs)
-        text = self._json_of_tool.get(id(value))
-        if text is None:
-            text = self._json_of_tool[id(value)] = _tojson(value)
-        return text
-
-    def _see(self, tools: Sequence[Row]) -> Sequence[Row] | None:
-        if len(self._tools) > _KEPT_TOOLS:
-            self._tools.clear()
-            self._json_of_tool.clear()
-        self._tools.update((id(tool), tool) for tool in tools)  # kept, so that the id stays the tool's own
-        return tools or None
-
     def render(self, rows: Sequence[Row], tools: Sequence[Row], *, prompt: bool) -> str:
-        """The text of ``rows``, without marks; with ``prompt``, up to where the model's next turn begins.
-
-        Tools must not be changed afterwards.
-        """
-        return self._plain(messages=rows, tools=self._see(tools), add_generation_prompt=prompt, **self._variables)
+        """The text of ``rows``, without marks; with ``prompt``, up to where the model's next turn begins."""
+        return self._plain(messages=rows, tools=tools or None, add_generation_prompt=prompt, **self._variables)
 
     def starts(self, rows: Sequence[Row], tools: Sequence[Row]) -> tuple[str, dict[int, int]]:
         """The text of ``rows``, and the character at which each message begins; messages outside of loops have none.
 
-        Where several loops visit a message, the last one counts: loops that only search come first.
+        Where several loops that write something visit a message, the last one counts.
         """
-        mark = _Marker({id(row): f"\ue000{_NONCE}:{number}\ue001" for number, row in enumerate(rows)})
+        mark = _Marker({id(row): f"\x00{_NONCE}:{number}\x01" for number, row in enumerate(rows)})
         marked = self._marked(
-            messages=rows, tools=self._see(tools), add_generation_prompt=False, **self._variables, **{_MARKER: mark}
+            messages=rows, tools=tools or None, add_generation_prompt=False, **self._variables, **{_MARKER: mark}
         )
         pieces = _MARK.split(marked)
         places: dict[int, int] = {}
@@ -117,7 +104,8 @@ def _with_marks(tree: nodes.Template) -> nodes.Template:
     loops = [loop for loop in tree.find_all(nodes.For) if _names(loop.iter) & over_messages]
     inner = {id(nested) for loop in loops for part in loop.body for nested in _self_and(part, nodes.For)}
     for loop in loops:
-        if id(loop) not in inner and isinstance(loop.target, nodes.Name):
+        writes = loop.find(nodes.Output) is not None
+        if writes and id(loop) not in inner and isinstance(loop.target, nodes.Name):
             seen = nodes.Name(loop.target.name, "load")
             call = nodes.Call(nodes.Name(_MARKER, "load"), [seen], [], None, None)
             loop.body.insert(0, nodes.Output([call]).set_lineno(loop.lineno, override=True))
@@ -147,7 +135,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
         kind = type(obj)
         # Jinja asks for a real attribute first and falls back to the item; a dict has few of the former.
-        if kind is dict and attribute not in _DICT_NAMES:
+        if (kind is dict or kind is ToolRow) and attribute not in _DICT_NAMES:
             return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
         if attribute in _SHORT_WAY.get(kind, ()) or (kind is _Namespace and attribute[0] != "_"):
             try:
@@ -185,6 +173,7 @@ class _Namespace(Namespace):
 
 def _environment() -> ImmutableSandboxedEnvironment:
     environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
+    environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     environment.globals["namespace"] = _Namespace
@@ -202,7 +191,7 @@ def _tojson(
     sort_keys: bool = False,
 ) -> str:
     if not ensure_ascii and indent is None and separators is None and not sort_keys:
-        return _encode(value)
+        return value.json if type(value) is ToolRow else _encode(value)
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

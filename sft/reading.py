@@ -7,7 +7,8 @@ from typing import Any
 
 from sft.frame import EncodeError, Frame, offered
 from toolwright.dialect import opened_reasoning, parse
-from toolwright.records import Conversation, Message, ToolCall, ToolSpec, shorten
+from toolwright.records import Conversation, Message, ToolCall, ToolSpec
+from toolwright.words import shorten
 
 _MAY_BE_MORE = re.compile(r"[<\[{]")  # every dialect's calls and reasoning begin with one of these
 _encode_json = json.JSONEncoder(ensure_ascii=False).encode
@@ -101,8 +102,8 @@ def require_no_markers(conversation: Conversation, frame: Frame, where: str) -> 
                 )
     tools = offered(conversation.tools)
     if frame.markers not in tools.free_of:
-        for tool in conversation.tools:
-            if match := frame.markers.search(json.dumps(tool.to_openai(), ensure_ascii=False)):
+        for tool, row in zip(conversation.tools, tools.rows):
+            if match := frame.markers.search(row.json):
                 raise EncodeError(f"{where}: tool {tool.name!r}: contains the special token {match[0]!r} as text")
         tools.free_of.add(frame.markers)
 

@@ -15,7 +15,8 @@ from typing import Literal
 from sft.frame import EncodeError, Ending, Frame, Kind, common_length
 from sft.reading import require_same_message
 from toolwright.errors import ModelError
-from toolwright.records import Conversation, Message, shorten
+from toolwright.records import Conversation, Message
+from toolwright.words import shorten
 
 History = Literal["split", "stable", "as_rendered"]
 

@@ -289,13 +289,13 @@ def read_a_little(client: httpx.Client, url: str, body: Any) -> None:
 def test_a_client_that_goes_away_frees_its_slot(
     engine: ScriptedEngine, says: Callable[[str], None], url: str, stream: bool
 ) -> None:
-    says("word " * 300)
+    says("word " * 3000)  # a minute's reply
     engine.pause_s = 0.02
     try:
         body = {"messages": ASK, "stream": stream}
-        with httpx.Client(timeout=0.3) as client, pytest.raises(httpx.ReadTimeout):
+        with httpx.Client(timeout=httpx.Timeout(30, read=0.3)) as client, pytest.raises(httpx.ReadTimeout):
             read_a_little(client, f"{url}/v1/chat/completions", body)
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + 30
         while engine.busy and time.monotonic() < deadline:
             time.sleep(0.02)
         assert not engine.busy

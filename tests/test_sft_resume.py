@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,19 +18,27 @@ from toolwright.training import open_checkpoints
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def start(argv: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "sft.train", *argv], cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+# A process that watched the file from outside would come too late where it has to wait for a CPU.
+KILLED = """
+import os, signal, sys
+import sft.train
+
+class Kills(sft.train.MetricsWriter):
+    def on_log(self, *words, **more):
+        super().on_log(*words, **more)
+        if self.path.read_text().count("\\n") >= int(sys.argv[1]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sft.train.MetricsWriter = Kills
+sft.train.main(sys.argv[2:])
+"""
 
 
-def run_and_kill(argv: list[str], run: Path, step: int) -> None:
-    """Start a run, and kill it as soon as it has logged ``step``."""
-    process = start(argv)
-    metrics = run / "sft/metrics.jsonl"
-    while not metrics.exists() or metrics.read_text().count("\n") < step:
-        assert process.poll() is None, f"training ended before step {step}"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+def run_and_kill(argv: list[str], lines: int) -> None:
+    """Start a run that is killed as soon as it has written so many ``lines`` of metrics."""
+    command = [sys.executable, "-c", KILLED, str(lines), *argv]
+    done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=False)
+    assert done.returncode == -signal.SIGKILL
 
 
 RUNS = {
@@ -54,7 +61,7 @@ def test_a_killed_run_on_several_datasets_ends_as_if_it_had_not_been_killed(
     both = f"sft.data=[{{path: {first}, weight: 0.5}}, {{path: {second}, weight: 2.0}}]"
     more = [both, "sft.save_steps=3", "sft.epochs=5", "sft.logging_steps=1", f"sft.dev_data={second}", *more]
     killed = words(tmp_path / "killed", small_model_dir, first, *more)
-    run_and_kill(killed, tmp_path / "killed/runs/t", step)
+    run_and_kill(killed, step)
     output = "model/model.safetensors" if kind == "whole_model" else "adapter/adapter_model.safetensors"
     assert not (tmp_path / "killed/runs/t/sft" / output).exists()
     assert main(killed) == 0
@@ -82,7 +89,7 @@ def test_early_stopping_keeps_the_best_weights_and_its_patience_survives_a_kill(
     assert manifest.counts["steps"] == best + 6 < 60
     assert manifest.counts["dev_loss"] == losses[best]
     killed = words(tmp_path / "killed", small_model_dir, train, *more)
-    run_and_kill(killed, tmp_path / "killed/runs/t", len([line for line in lines if line["step"] <= best + 2]) + 1)
+    run_and_kill(killed, len([line for line in lines if line["step"] <= best + 2]) + 1)
     assert main(killed) == 0
     assert "continuing from" in capsys.readouterr().out
     one, other = adapter_of(tmp_path / "killed"), adapter_of(tmp_path / "whole")

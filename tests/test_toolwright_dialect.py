@@ -317,12 +317,12 @@ def test_a_stream_holds_back_no_more_than_it_must() -> None:
 
 def test_a_long_stream_takes_time_in_proportion_to_its_length() -> None:
     text = "<tool_call>\n" + "word <b> \n" * 20_000
-    started = time.perf_counter()
+    started = time.process_time()
     parser = StreamParser()
     for start in range(0, len(text), 5):
         parser.feed(text[start : start + 5])
     parser.close()
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert parser.problems[0].text == text
 
 

@@ -193,12 +193,12 @@ def test_a_stream_gives_text_at_once(form: str) -> None:
 @pytest.mark.parametrize("head", ["", "call", "final"])
 def test_a_long_stream_takes_time_in_proportion_to_its_length(form: str, head: str) -> None:
     text = {"": "", "call": CALLS[form].split("♦")[0], "final": FINALS[form]}[head] + "word <b> to=\n" * 15_000
-    started = time.perf_counter()
+    started = time.process_time()
     parser = StreamParser(form)
     for start in range(0, len(text), 5):
         parser.feed(text[start : start + 5])
     parser.close()
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 MARKS = (

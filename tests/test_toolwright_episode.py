@@ -88,19 +88,28 @@ def test_the_model_sees_the_conversation_so_far_and_the_tools() -> None:
     assert chat.requests[1] == (episode.messages[:3], tuple(TOOLS))
 
 
-def test_calls_of_one_turn_run_at_the_same_time_with_results_in_order() -> None:
-    started = time.perf_counter()
+def test_calls_of_one_turn_run_at_the_same_time() -> None:
+    everyone = asyncio.Barrier(3)
+
+    async def meet() -> ToolResult:
+        await everyone.wait()
+        return ToolResult(content="met")
+
+    episode = run([calling(*[call("fail")] * 3), DONE], Desk(meet), call_timeout_s=5)
+    assert [result.content for result in episode.turns[0].results] == ["met"] * 3
+
+
+def test_results_come_in_the_order_of_the_calls() -> None:
     episode = run([calling(*(call("wait", seconds=s) for s in (0.3, 0.1, 0.2))), DONE])
-    assert time.perf_counter() - started < 0.5
     assert [result.content for result in episode.turns[0].results] == ["waited 0.3", "waited 0.1", "waited 0.2"]
     assert [message.tool_call_id for message in episode.messages[2:5]] == [c.id for c in episode.calls]
 
 
 def test_each_call_has_a_deadline_of_its_own() -> None:
     world = Desk()
-    episode = run([calling(call("wait", seconds=9), call("wait", seconds=0.01)), DONE], world, call_timeout_s=0.1)
+    episode = run([calling(call("wait", seconds=9), call("add", a=1, b=1)), DONE], world, call_timeout_s=0.5)
     slow, quick = episode.turns[0].results
-    assert slow == ToolResult(content="timeout: no result within 0.1 s", error="timeout")
+    assert slow == ToolResult(content="timeout: no result within 0.5 s", error="timeout")
     assert quick.ok
     assert episode.executed == (episode.calls[1],)
     assert episode.stopped == "answer"
@@ -108,9 +117,11 @@ def test_each_call_has_a_deadline_of_its_own() -> None:
 
 
 def test_a_call_that_swallows_its_cancellation_is_left_behind() -> None:
+    played = False
+
     async def stubborn() -> ToolResult:
-        end = time.perf_counter() + 2.4
-        while time.perf_counter() < end:
+        end = time.perf_counter() + 60
+        while not played and time.perf_counter() < end:
             try:
                 await asyncio.sleep(0.1)
             except asyncio.CancelledError:
@@ -118,15 +129,17 @@ def test_a_call_that_swallows_its_cancellation_is_left_behind() -> None:
         return ToolResult(content="late")
 
     async def scene() -> tuple[Episode, float]:
+        nonlocal played
         started = time.perf_counter()
         episode = await play(
             ScriptedChat([calling(call("fail")), DONE]), Desk(stubborn), ASK, TOOLS, call_timeout_s=0.1
         )
+        played = True
         return episode, time.perf_counter() - started
 
     episode, duration_s = asyncio.run(scene())
     assert [result.error for result in episode.turns[0].results] == ["timeout"]
-    assert duration_s < 2.2
+    assert duration_s < 60
 
 
 def raising(error: BaseException) -> Callable[[], ToolResult]:

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from toolwright.errors import ArtifactError, DataError
-from toolwright.records import explain, parse_json, shorten
+from toolwright.records import explain, parse_json
+from toolwright.words import shorten
 
 T = TypeVar("T")
 FULL_HASH_BYTES = 64 * 2**20

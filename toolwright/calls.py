@@ -18,9 +18,10 @@ from jsonschema import ValidationError
 
 from toolwright.assignment import best_assignment
 from toolwright.errors import DataError
-from toolwright.explain import explain, nearest, show
-from toolwright.records import ToolCall, ToolSpec, shorten
+from toolwright.explain import explain
+from toolwright.records import ToolCall, ToolSpec
 from toolwright.schemas import compile_schema
+from toolwright.words import nearest, shorten, show
 
 MAX_COMPLAINTS = 10
 """A model that reads more complaints than this repairs none of them."""

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from toolwright.dialect import DIALECTS, Parsed, Problem, parse
 from toolwright.errors import DataError, EndpointError
-from toolwright.records import Message, ToolCall, ToolSpec, shorten
+from toolwright.records import Message, ToolCall, ToolSpec
+from toolwright.words import shorten
 
 if TYPE_CHECKING:
     import openai

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from toolwright.config import RunConfig
 from toolwright.errors import ConfigError
-from toolwright.records import shorten
+from toolwright.words import shorten
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DEFAULT_CONFIG = "configs/tiny.yaml"

@@ -13,8 +13,8 @@ from typing import Literal, Protocol
 from toolwright.calls import check_arguments, check_schema
 from toolwright.chat import Chat, Reply
 from toolwright.errors import EndpointError, ToolServerError
-from toolwright.explain import nearest
 from toolwright.records import ErrorType, Message, ToolCall, ToolResult, ToolSpec
+from toolwright.words import nearest
 
 MAX_RESULT_BYTES = 64 * 1024
 MAX_CALLS_PER_TURN = 32

@@ -7,6 +7,7 @@ ToolwrightError
 ├── ModelError         a model directory, a tokenizer, a chat template, an adapter
 ├── EndpointError      a model server or a teacher that does not answer as it should
 ├── ToolServerError    an MCP server that is not there, or died
+├── SandboxError       no sandbox on this machine, or one that does not start
 └── StageError         a stage of the chain that failed
 """
 
@@ -37,6 +38,10 @@ class EndpointError(ToolwrightError, ConnectionError):
 
 class ToolServerError(ToolwrightError, ConnectionError):
     """An MCP server could not be started or reached, or died."""
+
+
+class SandboxError(ToolwrightError, RuntimeError):
+    """No sandbox can run here, or one did not start; says why and what to install."""
 
 
 class StageError(ToolwrightError, RuntimeError):

@@ -1,12 +1,12 @@
 """Words for a model that made a wrong call: which parameter, what was expected, what was given, what was meant."""
 
-import difflib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from jsonschema import ValidationError
 from jsonschema.exceptions import best_match
+
+from toolwright.words import close_matches, cut, nearest, show
 
 _TYPE_NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", list: "array"}
 
@@ -36,7 +36,7 @@ def _type(error: ValidationError, types: Any) -> list[str]:
 
 
 def _enum(error: ValidationError, values: Any) -> list[str]:
-    close = _close(error.instance, values)
+    close = close_matches(error.instance, values)
     hint = f"; did you mean {close}?" if close else ""
     return [f"{_where(error)}: expected one of {', '.join(map(show, values))}, got {_given(error.instance)}{hint}"]
 
@@ -56,7 +56,7 @@ def _choice(error: ValidationError, branches: Any) -> list[str]:
 
 
 def _otherwise(error: ValidationError, _value: Any) -> list[str]:
-    return [f"{_where(error)}: {_cut(error.message)}"]
+    return [f"{_where(error)}: {cut(error.message)}"]
 
 
 _EXPLAIN: dict[str, Callable[[ValidationError, Any], list[str]]] = {
@@ -68,31 +68,6 @@ _EXPLAIN: dict[str, Callable[[ValidationError, Any], list[str]]] = {
     "anyOf": _choice,
     "oneOf": _choice,
 }
-
-
-def nearest(name: object, options: Sequence[object]) -> str:
-    """A hint to append to a complaint about a wrong name: the nearest options, or all when they are few."""
-    close = _close(name, options)
-    if close:
-        return f"; did you mean {close}?"
-    return f"; there is {', '.join(map(show, options))}" if 0 < len(options) <= 10 else ""
-
-
-def _close(name: object, options: Sequence[object]) -> str:
-    if not isinstance(name, str):
-        return ""
-    by_lower = {option.lower(): option for option in reversed(options) if isinstance(option, str)}
-    close = difflib.get_close_matches(name.lower()[:200], list(by_lower), n=3)
-    return " or ".join(show(by_lower[key]) for key in close)
-
-
-def show(value: object) -> str:
-    """A value as JSON, cut to 80 characters."""
-    return _cut(json.dumps(value, ensure_ascii=False, default=repr), 80)
-
-
-def _cut(text: str, limit: int = 200) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _path(error: ValidationError, *more: str) -> str:

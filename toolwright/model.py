@@ -19,7 +19,7 @@ from toolwright.artifacts import fingerprint, hash_of, read_manifest
 from toolwright.config_file import find_file
 from toolwright.dialect import check_template
 from toolwright.errors import ModelError
-from toolwright.records import shorten
+from toolwright.words import shorten
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ADAPTER_WEIGHTS = "adapter_model.safetensors"

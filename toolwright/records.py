@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import from_json
 
 from toolwright.errors import DataError
+from toolwright.words import shorten
 
 Role = Literal["system", "user", "assistant", "tool"]
 Mode = Literal["single", "parallel", "multiple", "dependent", "no_tool", "missing_parameter"]
@@ -96,10 +97,14 @@ class ToolSpec(Record):
 
 
 class ToolResult(Record):
-    """What a call gave: text for the model, and a typed error when it failed."""
+    """What a call gave: text for the model, and a typed error when it failed.
+
+    ``pictures`` are images for models that see: data URLs, beside the text.
+    """
 
     content: str
     error: ErrorType | None = None
+    pictures: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -191,12 +196,6 @@ def parse_json(text: str | bytes) -> Any:
         return from_json(text)
     except ValueError:  # what the faster parser does not take, such as half a surrogate pair, the standard one may
         return json.loads(text)
-
-
-def shorten(value: object, limit: int = 120) -> str:
-    """``repr(value)``, cut to ``limit`` characters, for error messages."""
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def explain(error: ValidationError) -> str:

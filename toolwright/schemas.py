@@ -13,7 +13,8 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
 from toolwright.errors import DataError
-from toolwright.records import ToolSpec, shorten
+from toolwright.records import ToolSpec
+from toolwright.words import shorten
 
 
 def _is_integer(_checker: object, instance: object) -> bool:

@@ -1,1 +1,1 @@
-"""The tools, one module for each toolset; every public function defined in such a module is a tool."""
+"""The tools: ``<category>/<toolset>.py``; every public function defined in such a module is a tool."""

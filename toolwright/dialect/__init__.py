@@ -17,7 +17,8 @@ from toolwright.dialect.parsed import CallDelta, ContentDelta, Delta, Parsed, Pr
 from toolwright.dialect.pieces import Event
 from toolwright.dialect.template import ChatTemplate, check_template, render_prompt
 from toolwright.errors import DataError, ModelError
-from toolwright.records import Message, ToolCall, ToolSpec, shorten
+from toolwright.records import Message, ToolCall, ToolSpec
+from toolwright.words import shorten
 
 __all__ = [
     "DIALECTS",

@@ -13,7 +13,8 @@ from toolwright.dialect.block import BlockError
 from toolwright.dialect.channels import MESSAGE, START, Header, Protocol, Scanner
 from toolwright.dialect.parsed import ProblemKind
 from toolwright.dialect.untyped import read_arguments, write_value
-from toolwright.records import Message, ToolCall, ToolSpec, shorten
+from toolwright.records import Message, ToolCall, ToolSpec
+from toolwright.words import shorten
 
 END = "<|eom|>"
 OPEN, CLOSE = "<atem:function_calls>", "</atem:function_calls>"

@@ -7,7 +7,8 @@ from typing import Any
 
 from toolwright.dialect.parsed import ProblemKind
 from toolwright.errors import DataError
-from toolwright.records import ToolCall, shorten
+from toolwright.records import ToolCall
+from toolwright.words import shorten
 
 MAX_DEPTH = 64
 """Deeper arguments are refused: nothing needs them, and they would exhaust the stack of every reader after us."""

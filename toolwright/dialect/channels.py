@@ -17,7 +17,8 @@ from typing import Any, Literal
 from toolwright.dialect.block import BlockError
 from toolwright.dialect.parsed import Problem, ProblemKind
 from toolwright.dialect.pieces import Event, held_length
-from toolwright.records import ToolCall, ToolSpec, shorten
+from toolwright.records import ToolCall, ToolSpec
+from toolwright.words import shorten
 
 START, MESSAGE = "<|start|>", "<|message|>"
 _MAX_HEADER = 400  # characters; what is longer is text

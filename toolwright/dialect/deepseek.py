@@ -12,7 +12,8 @@ from typing import Any
 
 from toolwright.dialect.block import BlockError, json_end, load_json, read_object, write_json
 from toolwright.dialect.marked import Marked
-from toolwright.records import ToolCall, ToolSpec, shorten
+from toolwright.records import ToolCall, ToolSpec
+from toolwright.words import shorten
 
 OPEN, CLOSE = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
 CALL, SEPARATOR, CALL_END = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"

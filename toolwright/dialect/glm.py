@@ -12,7 +12,8 @@ from typing import Any
 from toolwright.dialect.block import BlockError
 from toolwright.dialect.marked import Marked, Quote
 from toolwright.dialect.untyped import read_arguments, write_value
-from toolwright.records import ToolCall, ToolSpec, shorten
+from toolwright.records import ToolCall, ToolSpec
+from toolwright.words import shorten
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 VALUE, VALUE_END = "<arg_value>", "</arg_value>"

@@ -11,7 +11,8 @@ from typing import Any
 
 from toolwright.dialect.block import BlockError, load_json, write_json
 from toolwright.dialect.channels import MESSAGE, START, Header, Protocol, Scanner
-from toolwright.records import Message, ToolCall, ToolSpec, shorten
+from toolwright.records import Message, ToolCall, ToolSpec
+from toolwright.words import shorten
 
 CHANNEL = "<|channel|>"
 END, CALL = "<|end|>", "<|call|>"

@@ -14,7 +14,8 @@ from toolwright.dialect.block import BlockError, read_block, write_json
 from toolwright.dialect.literal import Reader, Syntax
 from toolwright.dialect.marked import Marked, Quote
 from toolwright.dialect.untyped import strict
-from toolwright.records import ToolCall, ToolSpec, shorten
+from toolwright.records import ToolCall, ToolSpec
+from toolwright.words import shorten
 
 OPEN, CLOSE = "<|tool_call_start|>", "<|tool_call_end|>"
 

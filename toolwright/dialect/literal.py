@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toolwright.dialect.block import MAX_DEPTH, BlockError, load_json
-from toolwright.records import shorten
+from toolwright.words import shorten
 
 _SPACE = re.compile(r"\s*")
 _NUMBER = re.compile(r"-?[0-9][0-9.eE+-]*")

@@ -12,7 +12,8 @@ from typing import Any
 from toolwright.dialect.block import BlockError, load_json, read_block, read_object, write_json
 from toolwright.dialect.hermes import call_json
 from toolwright.dialect.marked import Marked
-from toolwright.records import ToolCall, ToolSpec, shorten
+from toolwright.records import ToolCall, ToolSpec
+from toolwright.words import shorten
 
 OPEN, ARGUMENTS = "[TOOL_CALLS]", "[ARGS]"
 _ARRAY = re.compile(r"\s*(?:\{|\[\s*(?:[\]{]|$))")

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolwright.dialect.block import BlockError, load_json, write_json
-from toolwright.records import ToolCall, ToolSpec, shorten
+from toolwright.records import ToolCall, ToolSpec
+from toolwright.words import shorten
 
 PYTHON_WORDS: dict[str, Any] = {"True": True, "False": False, "None": None}
 _MAX_REFERENCES = 16

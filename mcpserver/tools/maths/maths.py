@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from mcpserver.arithmetic import evaluate, tidy
 from mcpserver.tool_error import ToolError
 
+RUNS_IN = "server"
 MAX_NUMBER = 1e15
 
 

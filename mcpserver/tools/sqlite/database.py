@@ -4,47 +4,56 @@ import math
 import sqlite3
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from annotated_types import MinLen
 
+from mcpserver.context import Context
 from mcpserver.databases import MAX_ROWS, Cell, column_types, quote, table_names
-from mcpserver.environment import Environment
 from mcpserver.tool_error import ToolError
-from toolwright.explain import nearest
-from toolwright.records import shorten
+from toolwright.words import nearest, shorten
 
-Database = Annotated[Literal["trades", "storage"], Field(description="database name")]
-Table = Annotated[str, Field(description="table name")]
-Column = Annotated[str, Field(description="column to compare")]
-Value = Annotated[str, Field(description="value to match")]
+Database = Literal["trades", "storage"]
 
 
-def list_tables(env: Environment, database: Database) -> dict[str, Any]:
+def list_tables(context: Context, database: Database) -> dict[str, Any]:
     """List the tables of a database.
+
+    Args:
+        database: database name
 
     Example:
         {"database": "trades"}
     """
-    with env.open_database(database) as connection:
+    with context.open_database(database) as connection:
         return {"tables": table_names(connection)}
 
 
-def describe_table(env: Environment, database: Database, table: Table) -> dict[str, Any]:
+def describe_table(context: Context, database: Database, table: str) -> dict[str, Any]:
     """Get the columns of a table.
+
+    Args:
+        database: database name
+        table: table name
 
     Example:
         {"database": "trades", "table": "partners"}
     """
-    with env.open_database(database) as connection:
+    with context.open_database(database) as connection:
         return {"columns": {name: kind.lower() for name, kind in column_types(connection, table).items()}}
 
 
-def query_rows(env: Environment, database: Database, table: Table, column: Column, value: Value) -> dict[str, Any]:
+def query_rows(context: Context, database: Database, table: str, column: str, value: str) -> dict[str, Any]:
     """Get the rows where a column has a value.
+
+    Args:
+        database: database name
+        table: table name
+        column: column to compare
+        value: value to match
 
     Example:
         {"database": "trades", "table": "trades", "column": "hub", "value": "TTF"}
     """
-    with env.open_database(database) as connection:
+    with context.open_database(database) as connection:
         where = _where(column_types(connection, table), column)
         rows = connection.execute(f"SELECT * FROM {quote(table)} WHERE {where} LIMIT {MAX_ROWS}", (value,))
         names = [item[0] for item in rows.description]
@@ -53,29 +62,38 @@ def query_rows(env: Environment, database: Database, table: Table, column: Colum
     return {"rows": found, "total": total}
 
 
-def count_rows(env: Environment, database: Database, table: Table) -> dict[str, Any]:
+def count_rows(context: Context, database: Database, table: str) -> dict[str, Any]:
     """Count the rows of a table.
+
+    Args:
+        database: database name
+        table: table name
 
     Example:
         {"database": "storage", "table": "levels"}
     """
-    with env.open_database(database) as connection:
+    with context.open_database(database) as connection:
         column_types(connection, table)
         return {"rows": _count(connection, table)}
 
 
 def insert_row(
-    env: Environment,
+    context: Context,
     database: Database,
-    table: Table,
-    values: Annotated[dict[str, Any], Field(description="column names and values", min_length=1)],
+    table: str,
+    values: Annotated[dict[str, Any], MinLen(1)],
 ) -> dict[str, Any]:
     """Add a row to a table.
+
+    Args:
+        database: database name
+        table: table name
+        values: column names and values
 
     Example:
         {"database": "storage", "table": "maintenance", "values": {"site": "Rehden", "task": "meter check"}}
     """
-    with env.open_database(database) as connection:
+    with context.open_database(database) as connection:
         types = column_types(connection, table)
         for column in values:
             _check_column(types, column, f"values.{column}")
@@ -86,21 +104,29 @@ def insert_row(
 
 
 def update_rows(
-    env: Environment,
+    context: Context,
     database: Database,
-    table: Table,
-    column: Annotated[str, Field(description="column to change")],
-    value: Annotated[str, Field(description="new value")],
-    where_column: Column,
-    where_value: Value,
+    table: str,
+    column: str,
+    value: str,
+    where_column: str,
+    where_value: str,
 ) -> dict[str, Any]:
     """Change a column of the rows that match.
+
+    Args:
+        database: database name
+        table: table name
+        column: column to change
+        value: new value
+        where_column: column to compare
+        where_value: value to match
 
     Example:
         {"database": "trades", "table": "invoices", "column": "status", "value": "paid",
             "where_column": "id", "where_value": "3"}
     """
-    with env.open_database(database) as connection:
+    with context.open_database(database) as connection:
         types = column_types(connection, table)
         _check_column(types, column, "column")
         where = _where(types, where_column, "where_column")
@@ -109,13 +135,19 @@ def update_rows(
         return {"updated": done.rowcount}
 
 
-def delete_rows(env: Environment, database: Database, table: Table, column: Column, value: Value) -> dict[str, Any]:
+def delete_rows(context: Context, database: Database, table: str, column: str, value: str) -> dict[str, Any]:
     """Delete the rows where a column has a value.
+
+    Args:
+        database: database name
+        table: table name
+        column: column to compare
+        value: value to match
 
     Example:
         {"database": "trades", "table": "invoices", "column": "status", "value": "paid"}
     """
-    with env.open_database(database) as connection:
+    with context.open_database(database) as connection:
         where = _where(column_types(connection, table), column)
         return {"deleted": connection.execute(f"DELETE FROM {quote(table)} WHERE {where}", (value,)).rowcount}
 

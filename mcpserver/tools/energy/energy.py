@@ -1,15 +1,17 @@
 """Energy trading: simulated prices, flows and storage, unit conversion, working days, and capacity bookings."""
 
 import datetime
+from random import Random
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from mcpserver import market
-from mcpserver.environment import Environment
+from mcpserver.context import Context
 from mcpserver.market import Factory, Hub, Pipeline, Site, Source, Unit
 from mcpserver.tool_error import ToolError
 
+RUNS_IN = "server"
 FIRST_DAY, LAST_DAY = datetime.date(2015, 1, 1), datetime.date(2035, 12, 31)
 MAX_AMOUNT = 1e12
 
@@ -41,34 +43,34 @@ PipelineName = Annotated[Pipeline, Field(description="pipeline name")]
 EnergyMwh = Annotated[float, Field(description="energy in MWh", gt=0), AfterValidator(_amount)]
 
 
-def get_spot_price(env: Environment, hub: HubName, date: Day) -> dict[str, Any]:
+def get_spot_price(context: Context, hub: HubName, date: Day) -> dict[str, Any]:
     """Get the gas spot price at a hub.
 
     Example:
         {"hub": "TTF", "date": "2025-03-14"}
     """
-    return {"price": market.spot_price(env.seed, hub, date), "unit": "EUR/MWh"}
+    return {"price": market.spot_price(context.seed, hub, date), "unit": "EUR/MWh"}
 
 
 def get_factory_price(
-    env: Environment, factory: Annotated[Factory, Field(description="factory name")], date: Day
+    context: Context, factory: Annotated[Factory, Field(description="factory name")], date: Day
 ) -> dict[str, Any]:
     """Get the gas price at a factory gate.
 
     Example:
         {"factory": "Rotterdam", "date": "2025-03-14"}
     """
-    return {"price": market.factory_price(env.seed, factory, date), "unit": "EUR/MWh"}
+    return {"price": market.factory_price(context.seed, factory, date), "unit": "EUR/MWh"}
 
 
-def get_auction_price(env: Environment, product: Month, hub: HubName) -> dict[str, Any]:
+def get_auction_price(context: Context, product: Month, hub: HubName) -> dict[str, Any]:
     """Get the auction price of a monthly gas product.
 
     Example:
         {"product": "2025-04", "hub": "THE"}
     """
     month = datetime.date.fromisoformat(f"{product}-01")
-    return {"price": market.auction_price(env.seed, month, hub), "unit": "EUR/MWh"}
+    return {"price": market.auction_price(context.seed, month, hub), "unit": "EUR/MWh"}
 
 
 def get_heating_value(source: Annotated[Source, Field(description="gas source")]) -> dict[str, Any]:
@@ -106,28 +108,28 @@ def gas_volume_to_energy(
     return {"energy": round(volume_m3 * heating_value / 1000, 3), "unit": "MWh"}
 
 
-def get_pipeline_flow(env: Environment, pipeline: PipelineName, date: Day) -> dict[str, Any]:
+def get_pipeline_flow(context: Context, pipeline: PipelineName, date: Day) -> dict[str, Any]:
     """Get the gas flow through a pipeline.
 
     Example:
         {"pipeline": "Langeled", "date": "2025-01-20"}
     """
-    return {"flow": market.pipeline_flow(env.seed, pipeline, date), "unit": "MWh/day"}
+    return {"flow": market.pipeline_flow(context.seed, pipeline, date), "unit": "MWh/day"}
 
 
 def get_storage_level(
-    env: Environment, site: Annotated[Site, Field(description="storage site")], date: Day
+    context: Context, site: Annotated[Site, Field(description="storage site")], date: Day
 ) -> dict[str, Any]:
     """Get how full a gas storage site is.
 
     Example:
         {"site": "Rehden", "date": "2025-10-01"}
     """
-    return {"level": market.storage_level(env.seed, site, date), "unit": "percent"}
+    return {"level": market.storage_level(context.seed, site, date), "unit": "percent"}
 
 
 def price_spread(
-    env: Environment,
+    context: Context,
     hub_a: Annotated[Hub, Field(description="first hub")],
     hub_b: Annotated[Hub, Field(description="second hub")],
     date: Day,
@@ -137,17 +139,17 @@ def price_spread(
     Example:
         {"hub_a": "TTF", "hub_b": "NBP", "date": "2025-03-14"}
     """
-    difference = market.spot_price(env.seed, hub_a, date) - market.spot_price(env.seed, hub_b, date)
+    difference = market.spot_price(context.seed, hub_a, date) - market.spot_price(context.seed, hub_b, date)
     return {"spread": round(difference, 2), "unit": "EUR/MWh"}
 
 
-def transport_cost(env: Environment, pipeline: PipelineName, energy_mwh: EnergyMwh) -> dict[str, Any]:
+def transport_cost(context: Context, pipeline: PipelineName, energy_mwh: EnergyMwh) -> dict[str, Any]:
     """Compute the cost of moving gas through a pipeline.
 
     Example:
         {"pipeline": "Zeepipe", "energy_mwh": 1200}
     """
-    return {"cost": round(market.tariff(env.seed, pipeline) * energy_mwh, 2), "unit": "EUR"}
+    return {"cost": round(market.tariff(context.seed, pipeline) * energy_mwh, 2), "unit": "EUR"}
 
 
 def get_trading_day(
@@ -175,20 +177,23 @@ def count_delivery_days(
     return {"days": (end - start).days + 1}
 
 
-def book_capacity(env: Environment, pipeline: PipelineName, date: Day, energy_mwh: EnergyMwh) -> dict[str, Any]:
+def book_capacity(context: Context, pipeline: PipelineName, date: Day, energy_mwh: EnergyMwh) -> dict[str, Any]:
     """Book transport capacity on a pipeline for a day.
 
     Example:
         {"pipeline": "Europipe", "date": "2025-03-17", "energy_mwh": 500}
     """
-    env.check_deadline()
-    ledger: dict[str, list[float]] = env.services.get("bookings", {})
+    ledger: dict[str, list[float]] = context.change("bookings", _no_bookings)
     day = f"{pipeline} {date}"
     booked = ledger.get(day, [])
-    left = market.free_capacity(env.seed, pipeline, date) - sum(booked)
+    left = market.free_capacity(context.seed, pipeline, date) - sum(booked)
     if energy_mwh > left:
         raise ToolError("tool_error", f"energy_mwh: only {left:g} MWh are free on {pipeline} on {date}")
     # sorted, so that the order of parallel bookings leaves no trace in the state
-    env.services["bookings"] = ledger | {day: sorted([*booked, energy_mwh])}
+    ledger[day] = sorted([*booked, energy_mwh])
     number = f"{pipeline[:3].upper()}-{date:%Y%m%d}-{len(booked) + 1}"
     return {"booking": number, "energy_mwh": energy_mwh, "free_mwh": round(left - energy_mwh, 3)}
+
+
+def _no_bookings(_rng: Random) -> dict[str, Any]:
+    return {}

@@ -1,0 +1,60 @@
+"""What a call gave, as text for a model: JSON on one line, cut at a limit, errors as ``kind: message``."""
+
+import json
+from typing import Any
+
+from mcpserver.tool_error import ToolError
+
+MAX_RESULT_BYTES = 64 * 1024
+MAX_MESSAGE = 1000
+MAX_CODE_MESSAGE = 8000
+
+
+def render(value: Any) -> str:
+    """A result as JSON text.
+
+    Raises:
+        ToolError: a number that is not finite, or a value that is no JSON.
+    """
+    try:
+        text = json.dumps(_whole(value), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    except ValueError:
+        raise ToolError("tool_error", "the result is not a finite number") from None
+    except (TypeError, RecursionError) as error:
+        raise ToolError("tool_error", f"the result is no JSON value ({error})") from None
+    return text
+
+
+def _whole(value: object) -> object:
+    """Write whole floats as integers (900, not 900.0), as people and models do."""
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
+
+
+def error_text(error: ToolError) -> str:
+    """A failure as the model reads it; what is not UTF-8 is escaped (names of files may hold such bytes)."""
+    message = error.message.encode("utf-8", "backslashreplace").decode()
+    limit = MAX_CODE_MESSAGE if "\n" in message else MAX_MESSAGE  # a traceback says at its end what matters
+    if len(message) > limit:
+        message = (
+            f"{message[: limit // 4]}\n…\n{message[-limit // 2 :]}" if "\n" in message else f"{message[: limit - 1]}…"
+        )
+    return f"{error.kind}: {message}"
+
+
+def cap(text: str) -> str:
+    """Cut a result at 64 KiB of UTF-8, and say so."""
+    content = text.encode(errors="backslashreplace")
+    if len(content) <= MAX_RESULT_BYTES:
+        return text
+    marker = (
+        f" … [cut: the result has {len(content)} bytes, shown are the first {MAX_RESULT_BYTES - 200};"
+        " ask for less, or page with offset and limit where the tool has them]"
+    )
+    return content[: MAX_RESULT_BYTES - 200].decode(errors="ignore") + marker

@@ -1,0 +1,1 @@
+"""Python code and shell commands, in the sandbox."""
