@@ -1,0 +1,1 @@
+"""Pictures: look at them, measure, change and draw them."""
