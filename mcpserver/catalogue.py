@@ -1,44 +1,45 @@
 """The tool catalogue: typed Python functions become tools with a JSON Schema that a small model can read.
 
-Reads the modules ``mcpserver/tools/<category>/<toolset>.py``; every public function defined there is a tool. Its type
-hints give the schema, its docstring the description (first line), parameter descriptions (``Args:``) and runnable
-examples (``Example:``, JSON objects of arguments). Writes nothing.
+Reads the modules ``mcpserver/tools/<category>/<toolset>.py``, and those of users' own folders and packages (see
+``discovery``); every public function defined there is a tool. Its type hints give the schemas, its docstring the
+description (first line), parameter descriptions (``Args:``) and runnable examples (``Example:``, JSON objects of
+arguments). Writes nothing.
 """
 
-import importlib
 import inspect
-import json
-import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from types import ModuleType
-from typing import Any, Literal, get_type_hints
+from types import MappingProxyType, ModuleType
+from typing import Any, Literal, cast, get_args
 
-from pydantic import TypeAdapter, ValidationError
-
-import mcpserver.tools
-from mcpserver.context import Context
+from mcpserver.arguments import bind_text, to_text
+from mcpserver.binding import prepare_result, refer_to
+from mcpserver.discovery import Found, find_modules, own_functions, sources_from_environment, walk_package
+from mcpserver.docstring import read_docstring
+from mcpserver.signature import Function, Signature, read_output, read_signature
 from mcpserver.tool_error import ToolError
-from toolwright.calls import check_arguments
+from toolwright.calls import check_schema
 from toolwright.errors import ConfigError, DataError
 from toolwright.records import ToolSpec
 from toolwright.words import nearest, shorten
 
-Function = Callable[..., Any]
 RunsIn = Literal["server", "worker"]
-_KEY_ORDER = {"type": 0, "description": 1, "enum": 2}
+BUILT_IN = "mcpserver.tools"
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool: what the model sees, the function behind it, its toolset, and arguments that are known to work.
+    """A tool: what the model sees, the function behind it, its place in the catalogue, and arguments that work.
 
     Attributes:
+        output_schema: the JSON Schema of the result as it is served.
+        wraps_result: whether the result is no object and so is served as ``{"result": …}``.
         runs_in: ``worker``, the sandboxed process of an environment; or ``server``, for functions that touch no files,
             SQL, regular expressions, images or code, and take no time.
-        takes_context: whether the function's first parameter is the ``Context``.
+        module: what ``binding.load_module`` finds the function's module by: a dotted name, or a path if ``is_file``.
+        place: file and line, for messages.
     """
 
     spec: ToolSpec
@@ -46,85 +47,85 @@ class Tool:
     category: str
     toolset: str
     examples: tuple[dict[str, Any], ...]
-    adapters: Mapping[str, TypeAdapter[Any]]
+    signature: Signature
+    output_schema: Mapping[str, Any]
+    wraps_result: bool
     runs_in: RunsIn
-    takes_context: bool
+    module: str
+    is_file: bool
     place: str
 
     @property
-    def module(self) -> str:
-        """The module of the function, by name or file."""
-        return self.function.__module__
+    def context_name(self) -> str | None:
+        """The parameter that takes the ``Context``, if any; no caller can give it."""
+        return self.signature.context_name
 
     @property
-    def is_file(self) -> bool:
-        """Whether ``module`` is a file."""
-        return False
+    def takes_context(self) -> bool:
+        """Whether the function wants the ``Context``."""
+        return self.signature.context_name is not None
 
     @property
     def needs_conversion(self) -> bool:
-        """Whether some argument is no JSON value for the function."""
-        return False
+        """Whether the function wants values that JSON has not: ``binding.convert`` makes them from the arguments.
 
-    def bind_json(self, text: str) -> dict[str, Any]:
-        """Turn arguments as JSON text into the values that the function wants.
+        Where it does not, what ``check`` gives are JSON values, fit to be sent to another process.
+        """
+        return not self.signature.native
+
+    def bind_json(self, text: str | bytes) -> dict[str, Any]:
+        """Check the JSON text of a call's arguments, and turn them into the values that the function wants.
 
         Raises:
-            ToolError: ``bad_arguments``, naming each parameter at fault.
+            ToolError: ``bad_arguments``, naming each parameter that is wrong.
         """
-        arguments = json.loads(text)
-        if problems := check_arguments(self.spec, arguments):
-            raise ToolError("bad_arguments", "; ".join(problems))
-        return self.bind(arguments)
+        return bind_text(self.spec, self.signature, text)
 
-    def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Turn JSON arguments into the Python values that the function wants.
+    def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """As ``bind_json``, for arguments that are not text yet."""
+        return self.bind_json(to_text(arguments))
 
-        Raises:
-            ToolError: ``bad_arguments``, naming the parameter.
-        """
-        values = {}
-        for name, value in arguments.items():
-            try:
-                values[name] = self.adapters[name].validate_json(json.dumps(value), strict=True)
-            except ValidationError as error:
-                first = error.errors()[0]
-                path = "".join(f"[{part!r}]" for part in first["loc"])
-                reason = first["msg"].removeprefix("Value error, ")
-                raise ToolError("bad_arguments", f"{name}{path}: {reason}, got {shorten(value, 60)}") from None
-        return values
+    def run(self, context: object, values: Mapping[str, Any]) -> Any:
+        """Call the function with what ``check`` gave; the context goes where the function wants it."""
+        name = self.signature.context_name
+        return self.function(**values) if name is None else self.function(**{name: context}, **values)
+
+    def prepare(self, result: object) -> dict[str, Any]:
+        """The result as the JSON object that is served; see ``binding.prepare_result``."""
+        return prepare_result(result, self.wraps_result)
 
 
 def make_tool(function: Function, toolset: str, category: str = "", runs_in: RunsIn = "worker") -> Tool:
     """Make a tool from a typed function with a Google docstring.
 
     Raises:
-        DataError: a missing type hint or description, or an example that is not a JSON object.
+        DataError: a missing type hint or docstring, or one that cannot be used; names file and line.
     """
     place = _place(function)
-    hints = get_type_hints(function, include_extras=True)
-    text, argument_texts, examples = _read_docstring(function, place)
-    properties: dict[str, Any] = {}
-    adapters: dict[str, TypeAdapter[Any]] = {}
-    required, takes_context = [], False
-    for name, parameter in inspect.signature(function).parameters.items():
-        if hints.get(name) is Context:
-            takes_context = True
-            continue
-        if name.startswith("_"):
-            continue
-        if name not in hints:
-            raise DataError(f"{place}: parameter {name!r} of tool {function.__name__!r} has no type hint")
-        adapters[name] = TypeAdapter(hints[name])
-        properties[name] = _parameter_schema(adapters[name], parameter, argument_texts.get(name))
-        if parameter.default is inspect.Parameter.empty:
-            required.append(name)
-    schema: dict[str, Any] = {"type": "object", "properties": properties}
-    if required:
-        schema["required"] = required
-    schema["additionalProperties"] = False
-    spec = ToolSpec(name=function.__name__, description=text, parameters=schema)
-    return Tool(spec, function, category, toolset, examples, adapters, runs_in, takes_context, place)
+    name = function.__name__
+    if not re.fullmatch(r"[A-Za-z]\w{0,63}", name, re.ASCII):
+        raise DataError(f"{place}: {shorten(name)} is no name for a tool: 1 to 64 of a-z, 0-9 and _")
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise DataError(f"{place}: tool {name!r} is async or a generator; make it a plain function that returns")
+    text = read_docstring(function, place)
+    signature = read_signature(function, text.parameters, place)
+    output_schema, wraps_result = read_output(function, place)
+    spec = ToolSpec(name=name, description=text.summary, parameters=signature.schema)
+    module, is_file = refer_to(inspect.getmodule(function) or ModuleType(function.__module__))
+    return Tool(
+        spec=spec,
+        function=function,
+        category=category,
+        toolset=toolset,
+        examples=text.examples,
+        signature=signature,
+        output_schema=output_schema,
+        wraps_result=wraps_result,
+        runs_in=runs_in,
+        module=module,
+        is_file=is_file,
+        place=place,
+    )
 
 
 def _place(function: Function) -> str:
@@ -132,150 +133,133 @@ def _place(function: Function) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 
-def _parameter_schema(adapter: TypeAdapter[Any], parameter: inspect.Parameter, text: str | None) -> dict[str, Any]:
-    schema = tidy_schema(adapter.json_schema())
-    if parameter.default is None:
-        schema = _without_null(schema)
-    elif parameter.default is not inspect.Parameter.empty:
-        schema["default"] = parameter.default
-    if text and "description" not in schema:
-        schema["description"] = text
-    return dict(sorted(schema.items(), key=lambda item: _KEY_ORDER.get(item[0], len(_KEY_ORDER))))
-
-
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """An optional parameter is left out, never null: ``T | None = None`` shows as ``T``."""
-    branches = [branch for branch in schema.get("anyOf", ()) if branch != {"type": "null"}]
-    if len(branches) != 1:
-        return schema
-    optional: dict[str, Any] = branches[0] | {
-        key: value for key, value in schema.items() if key not in ("anyOf", "default")
-    }
-    return optional
-
-
-def tidy_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Shorten what pydantic writes: no titles, references inlined, objects closed to unknown keys.
-
-    A schema that contains itself keeps its ``$defs``, since it cannot be inlined.
-    """
-    definitions = schema.get("$defs", {})
-    recursive = {name for name in definitions if _reaches(name, name, definitions)}
-    tidied: dict[str, Any] = _tidy({k: v for k, v in schema.items() if k != "$defs"}, definitions, recursive)
-    if recursive:
-        tidied["$defs"] = {name: _tidy(definitions[name], definitions, recursive) for name in sorted(recursive)}
-    return tidied
-
-
-def _reaches(start: str, goal: str, definitions: Mapping[str, Any]) -> bool:
-    todo, seen = [start], set[str]()
-    while todo:
-        for name in re.findall(r'"#/\$defs/([^"]+)"', json.dumps(definitions[todo.pop()])):
-            if name == goal:
-                return True
-            if name not in seen:
-                seen.add(name)
-                todo.append(name)
-    return False
-
-
-def _tidy(node: Any, definitions: Mapping[str, Any], recursive: set[str]) -> Any:
-    if isinstance(node, list):
-        return [_tidy(item, definitions, recursive) for item in node]
-    if not isinstance(node, dict):
-        return node
-    name = str(node.get("$ref", "")).removeprefix("#/$defs/")
-    if name and name not in recursive:
-        siblings = {key: value for key, value in node.items() if key != "$ref"}
-        return _tidy({**definitions[name], **siblings}, definitions, recursive)
-    tidied: dict[str, Any] = {}
-    for key, value in node.items():
-        if key == "properties":  # a property may itself be called "title"
-            tidied[key] = {name: _tidy(schema, definitions, recursive) for name, schema in value.items()}
-        elif key in ("enum", "default", "const", "examples"):
-            tidied[key] = value
-        elif key != "title" and not (key == "additionalProperties" and value is True):
-            tidied[key] = _tidy(value, definitions, recursive)
-    if "properties" in tidied:
-        tidied.setdefault("additionalProperties", False)
-    return tidied
-
-
-def _read_docstring(function: Function, place: str) -> tuple[str, dict[str, str], tuple[dict[str, Any], ...]]:
-    """First line, parameter descriptions and examples of a Google docstring."""
-    lines = (inspect.getdoc(function) or "").splitlines()
-    if not lines or not lines[0].strip():
-        raise DataError(f"{place}: tool {function.__name__!r} has no docstring; its first line is what models read")
-    sections: dict[str, list[str]] = {}
-    section = ""
-    for line in lines[1:]:
-        if line.endswith(":") and not line.startswith(" "):
-            section = line.rstrip(":")
-        elif line.strip():
-            sections.setdefault(section, []).append(line.strip())
-    named = (re.match(r"(\w+)[^:]*:\s*(.+)", line) for line in sections.get("Args", ()))
-    examples = tuple(_read_examples("\n".join(sections.get("Example", ())), function.__name__, place))
-    return lines[0].strip().rstrip("."), {match[1]: match[2] for match in named if match}, examples
-
-
-def _read_examples(text: str, name: str, place: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects of an ``Example:`` section, one after the other."""
-    decoder = json.JSONDecoder()
-    while text:
-        try:
-            example, end = decoder.raw_decode(text)
-        except ValueError as error:
-            raise DataError(f"{place}: example of tool {name!r} is not JSON ({error}): {shorten(text)}") from None
-        if not isinstance(example, dict):
-            raise DataError(f"{place}: example of tool {name!r} is not a JSON object: {shorten(text)}")
-        yield example
-        text = text[end:].lstrip()
-
-
-def collect(modules: Iterable[tuple[str, str, ModuleType]]) -> dict[str, Tool]:
-    """Make the tools of several modules, given with category and toolset, in the order of the source.
+def collect(modules: Iterable[tuple[str, str, ModuleType] | Found]) -> dict[str, Tool]:
+    """Make the tools of several modules, given with category and toolset; in the order of the source.
 
     Raises:
         DataError: two tools with one name (naming both places), or a function that cannot be a tool.
     """
     tools: dict[str, Tool] = {}
-    for category, toolset, module in modules:
-        runs_in = getattr(module, "RUNS_IN", "worker")
-        for name, function in vars(module).items():
-            is_own = inspect.isfunction(function) and function.__module__ == module.__name__
-            if not is_own or name.startswith("_"):
-                continue
-            tool = make_tool(function, toolset, category, runs_in)
-            if tool.spec.name in tools:
-                other = tools[tool.spec.name].place
-                raise DataError(f"two tools are called {tool.spec.name!r}: {other} and {tool.place}; rename one")
-            tools[tool.spec.name] = tool
+    for found in modules:
+        _add(tools, _tools_of(Found(*found)))
     return tools
+
+
+def _tools_of(found: Found) -> Iterator[Tool]:
+    runs_in = getattr(found.module, "RUNS_IN", "worker")
+    if runs_in not in get_args(RunsIn):
+        raise DataError(f"{found.module.__file__}: RUNS_IN is {shorten(runs_in)}; write 'server' or 'worker'")
+    functions = own_functions(found.module)
+    for name in functions if found.names is None else found.names:
+        yield make_tool(functions[name], found.toolset, found.category, cast(RunsIn, runs_in))
+
+
+def _add(tools: dict[str, Tool], more: Iterable[Tool]) -> None:
+    for tool in more:
+        other = tools.get(tool.spec.name)
+        if other is None:
+            tools[tool.spec.name] = tool
+        elif other.function is not tool.function:
+            raise DataError(f"two tools are called {tool.spec.name!r}: {other.place} and {tool.place}; rename one")
 
 
 @lru_cache(maxsize=1)
 def all_tools() -> Mapping[str, Tool]:
-    """Every tool of ``mcpserver/tools``, by name; read once per process."""
-    found = []
-    for module in pkgutil.walk_packages(mcpserver.tools.__path__, "mcpserver.tools."):
-        if not module.ispkg and not module.name.rpartition(".")[2].startswith("_"):
-            category, toolset = module.name.split(".")[-2:]
-            found.append((category, toolset, importlib.import_module(module.name)))
-    return collect(sorted(found, key=lambda item: item[1]))
-
-
-def toolsets() -> tuple[str, ...]:
-    """The names of the toolsets, sorted."""
-    return tuple(sorted({tool.toolset for tool in all_tools().values()}))
-
-
-def select_tools(names: Sequence[str] | None = None) -> dict[str, Tool]:
-    """The tools of the named toolsets, or all.
+    """Every tool of ``mcpserver/tools``, by name, sorted by toolset; read once per process.
 
     Raises:
-        ConfigError: a toolset that does not exist.
+        DataError: a module that cannot be imported, a function that cannot be a tool, an example that is not there.
     """
-    for name in names or ():
-        if name not in toolsets():
-            raise ConfigError(f"unknown toolset {name!r}{nearest(name, toolsets())}")
-    return {name: tool for name, tool in all_tools().items() if names is None or tool.toolset in names}
+    found = sorted(walk_package(BUILT_IN), key=lambda found: (found.toolset, found.category))
+    tools = collect(found)
+    for tool in tools.values():
+        if not tool.examples:
+            raise DataError(f"{tool.place}: tool {tool.spec.name!r} has no example; write 'Example:' and a JSON object")
+        _check_examples(tool)
+    return tools
+
+
+def load_tools(sources: Sequence[str]) -> dict[str, Tool]:
+    """The tools of users' own folders, files, packages, modules and functions; see ``discovery`` for how to name them.
+
+    Raises:
+        ConfigError: a source that is not there, or holds no tools.
+        DataError: a module that cannot be imported, a function that cannot be a tool, two tools with one name, an
+            example that does not fit; names file and line.
+    """
+    tools: dict[str, Tool] = {}
+    for source in sources:
+        _add(tools, collect(find_modules(source)).values())
+    for tool in tools.values():
+        _check_examples(tool)
+        try:
+            check_schema(tool.spec)
+        except DataError as error:
+            raise DataError(f"{tool.place}: {error}") from None
+    return tools
+
+
+def _check_examples(tool: Tool) -> None:
+    for example in tool.examples:
+        try:
+            tool.check(example)
+        except ToolError as error:
+            raise DataError(f"{tool.place}: example of tool {tool.spec.name!r}: {error.message}") from None
+
+
+def catalogue(sources: Sequence[str] = ()) -> Mapping[str, Tool]:
+    """The built-in tools, then those of the sources and of ``TOOLWRIGHT_TOOLS``; read once per process.
+
+    Raises:
+        ConfigError, DataError: as ``load_tools``; also when a tool has the name of a built-in one.
+    """
+    return _catalogue((*sources, *sources_from_environment()))
+
+
+@lru_cache(maxsize=16)
+def _catalogue(sources: tuple[str, ...]) -> Mapping[str, Tool]:
+    tools = dict(all_tools())
+    _add(tools, load_tools(sources).values())
+    return MappingProxyType(tools)
+
+
+def toolsets(tools: Mapping[str, Tool] | None = None) -> tuple[str, ...]:
+    """The names of the toolsets, sorted; of the built-in tools if none are given."""
+    return tuple(sorted({tool.toolset for tool in (all_tools() if tools is None else tools).values()}))
+
+
+def select_tools(names: Sequence[str] | None = None, tools: Mapping[str, Tool] | None = None) -> dict[str, Tool]:
+    """The tools that the names mean, in the order of the catalogue; all of them for no names.
+
+    A name is that of a toolset, else of a category, else of a tool. ``category/`` is always the category, and
+    ``category/toolset`` one toolset of it.
+
+    Args:
+        names: what is wanted.
+        tools: where to select; the built-in tools if not given.
+
+    Raises:
+        ConfigError: a name that means nothing, with the nearest ones.
+    """
+    tools = all_tools() if tools is None else tools
+    if names is None:
+        return dict(tools)
+    wanted: set[str] = set()
+    for name in names:
+        wanted |= _meant(name, tools)
+    return {name: tool for name, tool in tools.items() if name in wanted}
+
+
+def _meant(name: str, tools: Mapping[str, Tool]) -> set[str]:
+    ways: tuple[Callable[[Tool], object], ...] = (
+        lambda tool: tool.toolset == name,
+        lambda tool: tool.category == name,
+        lambda tool: tool.spec.name == name,
+        lambda tool: f"{tool.category}/" == name,
+        lambda tool: f"{tool.category}/{tool.toolset}" == name,
+    )
+    for way in ways:
+        if meant := {tool.spec.name for tool in tools.values() if way(tool)}:
+            return meant
+    known = {*toolsets(tools), *(tool.category for tool in tools.values()), *tools}
+    raise ConfigError(f"no toolset, category or tool {shorten(name)}{nearest(name, sorted(known))}")

@@ -43,8 +43,7 @@ class World:
         if problems := check_arguments(tool.spec, arguments):
             raise DataError("; ".join(problems))
         context = Context(self.seed, services=self.services, workspace=self.workspace)
-        values = tool.bind(arguments)
-        result = tool.function(context, **values) if tool.takes_context else tool.function(**values)
+        result = tool.run(context, tool.check(arguments))
         context.commit()
         self.pictures = context.pictures
         return json.loads(json.dumps(result, allow_nan=False))
