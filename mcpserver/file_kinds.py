@@ -63,10 +63,10 @@ def encoding_of(content: bytes) -> TextEncoding | None:
     A byte order mark decides; then what is valid UTF-8; then the zeros of UTF-16 in Latin script; else a
     single-byte encoding, unless control characters show that it is none.
     """
-    if content.startswith(codecs.BOM_UTF8):
+    if content.startswith(codecs.BOM_UTF8) and decodes(content, "utf-8-sig"):
         return "utf-8-sig"
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
+        return "utf-16" if decodes(content, "utf-16") else None
     if b"\0" in content:
         return _utf16(content)
     if _controls(content) * 100 > len(content):
