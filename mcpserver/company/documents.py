@@ -78,10 +78,10 @@ def _add_block(document: Any, block: Block) -> None:
 
 
 def _handbook() -> list[Block]:
-    heads = [("Department", "Head", "E-mail")]
+    heads: list[tuple[str, ...]] = [("Department", "Head", "E-mail")]
     heads += [(e.department, e.name, e.email) for e in employees() if e.title.startswith("Head of")]
     return [
-        f"Welcome to {COMPANY}. This handbook says how we work together; where it is silent, ask your head of department.",
+        f"Welcome to {COMPANY}. This handbook says how we work; where it is silent, ask your head of department.",
         "# Working hours",
         "A full week has 37.5 hours. Core time is from 10:00 to 15:00; outside it you choose your own hours.",
         "Hours are entered in the time sheet by 18:00 on the last working day of the week.",
@@ -107,7 +107,7 @@ def _handbook() -> list[Block]:
 def _offer() -> list[Block]:
     customer = customers()[4]
     chosen = [(products()[n], quantity) for n, quantity in ((1, 4), (8, 12), (24, 10), (27, 6))]
-    rows = [("Article", "Product", "Quantity", "Price", "Sum")]
+    rows: list[tuple[str, ...]] = [("Article", "Product", "Quantity", "Price", "Sum")]
     rows += [(p.id, p.name, str(n), f"{p.price:.2f}", f"{money(p.price * n):.2f}") for p, n in chosen]
     total = money(sum(p.price * n for p, n in chosen))
     return [
@@ -130,6 +130,12 @@ def _offer() -> list[Block]:
 
 def _minutes() -> list[Block]:
     chair, *others = [e.name for e in employees() if e.department == "Operations"][:5]
+    actions: list[tuple[str, ...]] = [
+        ("Who", "What", "Until"),
+        (others[0], "Change the reorder level", "2025-03-14"),
+        (others[1], "Report on the trial", "2025-04-30"),
+        (others[2], "Tell the carriers about hall B", "2025-03-21"),
+    ]
     return [
         "Date: Monday, 10 March 2025, 14:00 to 15:10",
         f"Chair: {chair}",
@@ -149,12 +155,7 @@ def _minutes() -> list[Block]:
             "Close hall B on 26 March until noon.",
         ],
         "# Actions",
-        [
-            ("Who", "What", "Until"),
-            (others[0], "Change the reorder level", "2025-03-14"),
-            (others[1], "Report on the trial", "2025-04-30"),
-            (others[2], "Tell the carriers about hall B", "2025-03-21"),
-        ],
+        actions,
     ]
 
 
@@ -195,10 +196,10 @@ def _annual_report() -> bytes:
         "Annual Report 2024",
         (
             "Dear readers,",
-            "2024 was a good year for our company. Revenue rose by six per cent to 41.8 million EUR, and the order book at "
-            "the end of December was the longest in ten years. We opened a warehouse in Gdansk and hired nine people.",
-            "Not everything went to plan. A batch of leak sensors had to be replaced, and the price of steel stayed high. "
-            "We thank our customers for their patience and our staff for many long evenings.",
+            "2024 was a good year for our company. Revenue rose by six per cent to 41.8 million EUR, and the order "
+            "book was the longest in ten years. We opened a warehouse in Gdansk and hired nine people.",
+            "Not everything went to plan. A batch of leak sensors had to be replaced, and the price of steel stayed "
+            "high. We thank our customers for their patience and our staff for many long evenings.",
             "Margaret Alderwick, Managing Director",
         ),
     )
@@ -225,8 +226,9 @@ def _annual_report() -> bytes:
         pdf,
         "Outlook 2025",
         (
-            "We expect revenue of about 44 million EUR. The new pump Hydra 80 and the wireless sensors should bring half of the growth.",
-            "We will invest 2.1 million EUR: a test bench in Leeds, solar panels in Rotterdam, and a new order application.",
+            "We expect revenue of about 44 million EUR. "
+            "The new pump Hydra 80 and the wireless sensors should bring half of the growth.",
+            "We will invest 2.1 million EUR: a test bench in Leeds, solar panels in Rotterdam, a new order desk.",
             "Risks are the price of steel, the exchange rate of the zloty, and a shortage of machinists.",
         ),
     )

@@ -4,7 +4,7 @@ import datetime
 
 from mcpserver.company.made import Files, Made, generator, made_text
 
-_MESSAGES = {
+_MESSAGES: dict[str, dict[str, tuple[str, ...]]] = {
     "INFO": {
         "auth": ("user {user} logged in", "session of {user} renewed"),
         "orders": ("order {number} stored in {ms} ms", "order {number} printed"),

@@ -49,7 +49,8 @@ def _sales_head() -> str:
 def _offer() -> Made:
     buyer = f"Buying <buying@{customers()[4].name.split()[0].lower()}.example>"
     text = (
-        "Dear colleagues,\n\nthank you for the talk last week. Our offer 2025-117 is ready; the price list is attached.\n"
+        "Dear colleagues,\n\nthank you for the talk last week. Our offer 2025-117 is ready; the price list "
+        "is attached.\n"
         "The offer is valid until 11 April 2025. May I call you on Tuesday at 10:30?\n\nKind regards\nSales"
     )
     message = _message("offer", "Wed, 12 Mar 2025 10:24:00", _sales_head(), buyer, "Our offer 2025-117", text)
@@ -125,7 +126,10 @@ def _invoice() -> Made:
 
 
 def _report() -> Made:
-    text = "Hello,\n\nthe nightly report ran on 13 March at 02:19.\nOrders: 41\nRevenue: 18,204.60 EUR\nFailed jobs: 1 (mail)\n\nOperations"
+    text = (
+        "Hello,\n\nthe nightly report ran on 13 March at 02:19.\nOrders: 41\n"
+        "Revenue: 18,204.60 EUR\nFailed jobs: 1 (mail)\n\nOperations"
+    )
     message = _message(
         "report",
         "Thu, 13 Mar 2025 02:20:00",
@@ -216,6 +220,7 @@ def _contacts() -> Made:
     for firm, name in zip(firms, person_names(rng, len(firms))):
         first, _, last = name.partition(" ")
         city, country = rng.choice(CITIES)
+        street = f"{rng.choice(('Mill', 'Dock', 'Station', 'Church'))} Street {rng.randrange(1, 90)}"
         domain = firm.replace(" ", "").lower() + ".example"
         lines = ["BEGIN:VCARD", "VERSION:3.0", f"N:{last};{first};;;", f"FN:{name}", f"ORG:{firm}"]
         lines += [
@@ -224,7 +229,7 @@ def _contacts() -> Made:
         ]
         lines += [
             f"TEL;TYPE=WORK:{phone(rng)}",
-            f"ADR;TYPE=WORK:;;{rng.choice(('Mill', 'Dock', 'Station', 'Church'))} Street {rng.randrange(1, 90)};{city};;;{country}",
+            f"ADR;TYPE=WORK:;;{street};{city};;;{country}",
             "END:VCARD",
         ]
         cards.append("\r\n".join(lines))

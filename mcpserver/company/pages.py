@@ -56,7 +56,8 @@ _INDEX = f"""
 <p>Hydra 80 wins an efficiency label. <a href="https://www.{DOMAIN}/news/41">Read more</a></p>
 <img src="../images/logo.png" alt="The logo of {COMPANY}" width="128" height="128">
 <h2>Contact</h2>
-<p>Write to <a href="mailto:info@{DOMAIN}">info@{DOMAIN}</a> or call +44 20 7946 0100, Monday to Friday, 08:00 to 17:00.</p>
+<p>Write to <a href="mailto:info@{DOMAIN}">info@{DOMAIN}</a> or call +44 20 7946 0100,
+Monday to Friday, 08:00 to 17:00.</p>
 """
 
 _FAQ = (

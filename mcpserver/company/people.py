@@ -7,8 +7,17 @@ from typing import NamedTuple
 
 from mcpserver.company.made import DOMAIN, generator, later
 
-FIRST_NAMES = ["Amelia", "Oscar", "Priya", "Tomás", "Ingrid", "Malik", "Zoë", "Henrik", "Yara", "Lucas", "Noor", "Viktor", "Elena", "Samuel", "Aisha", "Jonas", "Chiara", "Dmitri", "Fatima", "George", "Hana", "Ibrahim", "Julia", "Kofi", "Lena", "Mateo", "Nadia", "Otto", "Paula", "Quentin", "Rosa", "Stefan", "Tessa", "Umar", "Vera", "Wei", "Ximena", "Yusuf", "Zainab", "Anders", "Beatriz", "Cormac", "Daria", "Emil", "Freya", "Gianni", "Helga", "Ivo", "Jasmin", "Karim"]
-LAST_NAMES = ["Abbott", "Bergström", "Castillo", "Dawson", "Eriksen", "Fontaine", "Gruber", "Haddad", "Ivanova", "Jansen", "Kowalski", "Lindqvist", "Moreau", "Nakamura", "Okafor", "Petrov", "Quinn", "Rossi", "Schneider", "Tanaka", "Ueda", "Vasquez", "Whitfield", "Xu", "Yilmaz", "Zeller", "Almeida", "Brandt", "Carver", "Dubois", "Ellery", "Fischer", "Garrity", "Holm", "Iqbal", "Jørgensen", "Keller", "Larkin", "Mendes", "Novák", "Osei", "Pereira", "Radley", "Sandoval", "Thorne", "Urbina", "Voss", "Wagner", "Yeats", "Zimmer"]
+FIRST_NAMES = (
+    "Amelia Oscar Priya Tomás Ingrid Malik Zoë Henrik Yara Lucas Noor Viktor Elena Samuel Aisha Jonas Chiara Dmitri "
+    "Fatima George Hana Ibrahim Julia Kofi Lena Mateo Nadia Otto Paula Quentin Rosa Stefan Tessa Umar Vera Wei "
+    "Ximena Yusuf Zainab Anders Beatriz Cormac Daria Emil Freya Gianni Helga Ivo Jasmin Karim"
+)
+LAST_NAMES = (
+    "Abbott Bergström Castillo Dawson Eriksen Fontaine Gruber Haddad Ivanova Jansen Kowalski Lindqvist Moreau "
+    "Nakamura Okafor Petrov Quinn Rossi Schneider Tanaka Ueda Vasquez Whitfield Xu Yilmaz Zeller Almeida Brandt "
+    "Carver Dubois Ellery Fischer Garrity Holm Iqbal Jørgensen Keller Larkin Mendes Novák Osei Pereira Radley "
+    "Sandoval Thorne Urbina Voss Wagner Yeats Zimmer"
+)
 CITIES = (
     ("Rotterdam", "Netherlands"),
     ("Hamburg", "Germany"),
@@ -23,6 +32,7 @@ CITIES = (
     ("Valencia", "Spain"),
     ("Ghent", "Belgium"),
 )
+CITY_NAMES = tuple(city for city, _ in CITIES)
 OFFICES = ("Leeds", "Rotterdam", "Hamburg", "Lyon", "Gdansk")
 DEPARTMENTS = ("Sales", "Engineering", "Finance", "Operations", "HR")
 _SIZES = {"Sales": 15, "Engineering": 18, "Finance": 8, "Operations": 13, "HR": 6}
@@ -73,7 +83,7 @@ def _hire(rng: random.Random, number: int, name: str, department: str, rank: int
 
 def person_names(rng: random.Random, count: int) -> list[str]:
     """``count`` different names, first and last."""
-    everybody = [f"{first} {last}" for first in FIRST_NAMES for last in LAST_NAMES]
+    everybody = [f"{first} {last}" for first in FIRST_NAMES.split() for last in LAST_NAMES.split()]
     return rng.sample(everybody, count)
 
 

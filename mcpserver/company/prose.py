@@ -19,8 +19,9 @@ def make_prose() -> Files:
 
 def _names() -> Made:
     rng = generator("names.txt")
-    names = [rng.choice(FIRST_NAMES[:36]) for _ in range(60)]
-    return made_text("\n".join(names), "60 first names, one a line, unsorted, with duplicates.")
+    names = FIRST_NAMES.split()[:36]
+    drawn = [rng.choice(names) for _ in range(60)]
+    return made_text("\n".join(drawn), "60 first names, one a line, unsorted, with duplicates.")
 
 
 _ENGLISH = """
@@ -99,9 +100,10 @@ and now it knows the way for me.
 _MIXED = """
 Notes of the service desk, week 11
 
-Call back Ruth Ellison (r.ellison@lagoon.example, +44 20 7946 0311) about order 7043; replacement valves worth 318.40 EUR
-were sent on 2025-03-11 with Tern Parcel, parcel number TP-55120-981.
-The new price list is at https://www.alderwick.example/prices/2025?lang=en and the old one at http://archive.alderwick.example/2019.
+Call back Ruth Ellison (r.ellison@lagoon.example, +44 20 7946 0311) about order 7043; replacement valves worth
+318.40 EUR were sent on 2025-03-11 with Tern Parcel, parcel number TP-55120-981.
+The new price list is at https://www.alderwick.example/prices/2025?lang=en and the old
+one at http://archive.alderwick.example/2019.
 Henk de Boer <henk.deboer@quayside.example> asks for a credit of $1,250.00; he was charged twice on 03/07/2025.
 Hotel for the fair: 14 May 2025 to 17 May 2025, EUR 412.50, booking code QX7-2291, phone 020 7946 0125.
 Gdansk office: +48 58 555 01 42, gdansk@alderwick.example, open 08:30-16:30.
@@ -117,15 +119,15 @@ Ein Morgen auf dem Markt
 Kurz vor sieben ist der Platz noch leer. Nur die Tauben gehen zwischen den Kisten umher und tun so, als gehöre ihnen
 alles. Dann kommt Frau Krüger mit ihrem alten Lieferwagen, öffnet die Klappe, und plötzlich riecht es nach Äpfeln.
 
-„Heute wird es warm“, sagt sie, ohne zum Himmel zu sehen. Sie stellt die Körbe immer in derselben Reihenfolge auf: zuerst
-die Birnen, dann die Äpfel, ganz vorne die Pflaumen, weil die Leute an ihnen nicht vorbeigehen können. Auf die kleine
-Tafel schreibt sie mit Kreide die Preise: Äpfel 2,80 Euro das Kilo, Birnen 3,20 Euro, Pflaumen 4,50 Euro.
+„Heute wird es warm“, sagt sie, ohne zum Himmel zu sehen. Sie stellt die Körbe immer in derselben Reihenfolge auf:
+zuerst die Birnen, dann die Äpfel, ganz vorne die Pflaumen, weil die Leute an ihnen nicht vorbeigehen können. Auf
+die kleine Tafel schreibt sie mit Kreide die Preise: Äpfel 2,80 Euro das Kilo, Birnen 3,20 Euro, Pflaumen 4,50 Euro.
 
-Um halb acht ist der Käsehändler da, um acht der Bäcker. Zwischen den Ständen wird getauscht, bevor überhaupt jemand etwas
-kauft: ein halbes Brot gegen ein Stück Bergkäse, eine Tüte Pflaumen gegen zwei Brezeln. Geld spielt dabei keine Rolle, denn
-am Ende, so behaupten alle, geht es immer auf.
+Um halb acht ist der Käsehändler da, um acht der Bäcker. Zwischen den Ständen wird getauscht, bevor überhaupt jemand
+etwas kauft: ein halbes Brot gegen ein Stück Bergkäse, eine Tüte Pflaumen gegen zwei Brezeln. Geld spielt dabei
+keine Rolle, denn am Ende, so behaupten alle, geht es immer auf.
 
-Der erste Kunde ist wie jeden Samstag Herr Öztürk mit seinem Hund. Er kauft drei Äpfel, einen für sich, einen für seine
-Frau und einen für den Hund, der Obst lieber mag als Wurst. Größere Mengen nimmt er nie. „Sonst hätte ich ja keinen Grund,
-nächste Woche wiederzukommen“, sagt er und lacht.
+Der erste Kunde ist wie jeden Samstag Herr Öztürk mit seinem Hund. Er kauft drei Äpfel, einen für sich, einen für
+seine Frau und einen für den Hund, der Obst lieber mag als Wurst. Größere Mengen nimmt er nie. „Sonst hätte ich ja
+keinen Grund, nächste Woche wiederzukommen“, sagt er und lacht.
 """

@@ -2,12 +2,12 @@
 
 import random
 
+from mcpserver.company import schemas
 from mcpserver.company.made import Files, Made, days, generator, later, money
-from mcpserver.company.people import CITIES, email, person_names, phone
-from mcpserver.company.sqlite_files import KEY, Table, made_database, one_of, refers
+from mcpserver.company.people import CITIES, CITY_NAMES, email, person_names, phone
+from mcpserver.company.sqlite_files import Row, made_database
 
 _TODAY = "2025-03-17"
-_CITY_NAMES = [city for city, _ in CITIES]
 
 
 def make_public_databases() -> Files:
@@ -22,311 +22,172 @@ def make_public_databases() -> Files:
     }
 
 
+_FIRST_WORDS = "Silent Copper Winter Hidden Seventh Paper Distant Broken Salt Amber Northern Slow"
+_SECOND_WORDS = "Harbour Orchard Bridge Letters Engine Garden Tide Window Map Stairs Lantern River"
+
+
 def _titles(rng: random.Random, count: int) -> list[str]:
     """Invented titles of books and records."""
-    first = (
-        "Silent",
-        "Copper",
-        "Winter",
-        "Hidden",
-        "Seventh",
-        "Paper",
-        "Distant",
-        "Broken",
-        "Salt",
-        "Amber",
-        "Northern",
-        "Slow",
-    )
-    second = (
-        "Harbour",
-        "Orchard",
-        "Bridge",
-        "Letters",
-        "Engine",
-        "Garden",
-        "Tide",
-        "Window",
-        "Map",
-        "Stairs",
-        "Lantern",
-        "River",
-    )
-    found = [f"The {a} {b}" for a in first for b in second]
+    found = [f"The {first} {second}" for first in _FIRST_WORDS.split() for second in _SECOND_WORDS.split()]
     return rng.sample(found, count)
 
 
 def _library() -> Made:
+    """A copy of a book is lent again only after it came back."""
     rng = generator("library.db")
     authors = person_names(rng, 18)
-    books = [
-        (n + 1, title, rng.choice(authors), rng.randrange(1948, 2025), rng.choice((1, 1, 2, 3)))
-        for n, title in enumerate(_titles(rng, 60))
-    ]
-    members = [(n + 1, name, later("2016-02-01", rng.randrange(3200))) for n, name in enumerate(person_names(rng, 35))]
-    loans = []
-    for book in books:
-        day = later("2024-06-03", rng.randrange(120))
-        while day < "2025-03-12" and len(loans) < 110:
+    titles = _titles(rng, 60)
+    loans: list[Row] = []
+    for book in range(1, len(titles) + 1):
+        day = later("2024-06-03", rng.randrange(200))
+        while day < "2025-03-12":
             back = later(day, rng.randrange(5, 40))
-            loans.append((book[0], rng.randrange(1, 36), day, back if back < _TODAY else None))
-            day = later(back, rng.randrange(20, 160))
-    loans.sort(key=lambda loan: (loan[2], loan[0]))
-    tables = {
-        "books": Table(
-            (
-                KEY,
-                "title TEXT NOT NULL",
-                "author TEXT NOT NULL",
-                "year INTEGER",
-                "copies INTEGER NOT NULL CHECK (copies >= 0)",
-            ),
-            books,
-            ("author",),
-        ),
-        "members": Table((KEY, "name TEXT NOT NULL", "joined TEXT NOT NULL"), members),
-        "loans": Table(
-            (KEY, refers("book_id", "books"), refers("member_id", "members"), "lent TEXT NOT NULL", "returned TEXT"),
-            [(n + 1, *loan) for n, loan in enumerate(loans)],
-            ("book_id", "member_id"),
-        ),
+            loans.append((book, rng.randrange(1, 36), day, back if back < _TODAY else None))
+            day = later(back, rng.randrange(20, 220))
+    tables: dict[str, list[Row]] = {
+        "books": [(t, rng.choice(authors), rng.randrange(1948, 2025), rng.choice((1, 1, 2, 3))) for t in titles],
+        "members": [(name, later("2016-02-01", rng.randrange(3000))) for name in person_names(rng, 35)],
+        "loans": sorted(loans, key=lambda loan: (loan[2], loan[0])),
     }
-    return made_database(tables, "A library: 60 books, 35 members, and loans; a loan without return day is still out.")
+    return made_database(
+        schemas.LIBRARY, tables, "A library: 60 books, 35 members, loans; those not returned are still out."
+    )
 
 
 _REASONS = ("check-up", "back pain", "vaccination", "blood test", "headache", "skin rash", "follow-up", "cough")
+_SKILLS = ("general medicine", "general medicine", "cardiology", "dermatology", "orthopaedics", "paediatrics")
 
 
 def _clinic() -> Made:
     rng = generator("clinic.db")
-    patients = [
-        (n + 1, name, later("1942-01-01", rng.randrange(28000)), rng.choice(_CITY_NAMES), phone(rng))
-        for n, name in enumerate(person_names(rng, 45))
-    ]
-    skills = ("general medicine", "general medicine", "cardiology", "dermatology", "orthopaedics", "paediatrics")
-    doctors = [
-        (n + 1, f"Dr {name}", skill, 201 + n) for n, (name, skill) in enumerate(zip(person_names(rng, 6), skills))
-    ]
+    hours = [f"{hour:02d}:{minute:02d}" for hour in (8, 9, 10, 11, 14, 15) for minute in (0, 30)]
     slots = [
-        (doctor[0], day, f"{hour:02d}:{minute:02d}")
-        for doctor in doctors
+        (day, hour, doctor)
         for day in days("2025-02-24", 25, weekends=False)
-        for hour in (8, 9, 10, 11, 14, 15)
-        for minute in (0, 30)
+        for hour in hours
+        for doctor in range(1, 7)
     ]
-    chosen = sorted(rng.sample(slots, 110), key=lambda slot: (slot[1], slot[2], slot[0]))
-    visits = []
-    for n, (doctor_id, day, time) in enumerate(chosen):
-        status = (
-            rng.choices(("done", "missed", "cancelled"), (10, 1, 1))[0]
-            if day < _TODAY
-            else rng.choices(("booked", "cancelled"), (9, 1))[0]
-        )
-        visits.append((n + 1, rng.randrange(1, 46), doctor_id, day, time, rng.choice(_REASONS), status))
-    tables = {
-        "patients": Table((KEY, "name TEXT NOT NULL", "born TEXT NOT NULL", "city TEXT", "phone TEXT"), patients),
-        "doctors": Table((KEY, "name TEXT NOT NULL", "speciality TEXT NOT NULL", "room INTEGER NOT NULL"), doctors),
-        "appointments": Table(
-            (
-                KEY,
-                refers("patient_id", "patients"),
-                refers("doctor_id", "doctors"),
-                "day TEXT NOT NULL",
-                "time TEXT NOT NULL",
-                "reason TEXT",
-                one_of("status", "booked", "done", "missed", "cancelled"),
-                "UNIQUE (doctor_id, day, time)",
-            ),
-            visits,
-            ("patient_id", "day"),
-        ),
+    visits: list[Row] = []
+    for day, hour, doctor in sorted(rng.sample(slots, 110)):
+        states = ("done", "missed", "cancelled") if day < _TODAY else ("booked", "booked", "cancelled")
+        status = rng.choices(states, (10, 1, 1))[0]
+        visits.append((rng.randrange(1, 46), doctor, day, hour, rng.choice(_REASONS), status))
+    tables: dict[str, list[Row]] = {
+        "patients": [
+            (name, later("1942-01-01", rng.randrange(28000)), rng.choice(CITY_NAMES), phone(rng))
+            for name in person_names(rng, 45)
+        ],
+        "doctors": [
+            (f"Dr {name}", skill, 201 + n) for n, (name, skill) in enumerate(zip(person_names(rng, 6), _SKILLS))
+        ],
+        "appointments": visits,
     }
-    return made_database(tables, "A clinic: 45 patients, six doctors, and appointments in February and March 2025.")
+    return made_database(schemas.CLINIC, tables, "A clinic: 45 patients, six doctors, 110 appointments of early 2025.")
+
+
+_SUBJECTS = (
+    "Algebra",
+    "Biology",
+    "Chemistry",
+    "Drawing",
+    "English",
+    "French",
+    "Geography",
+    "History",
+    "Informatics",
+    "Music",
+)
 
 
 def _school() -> Made:
+    """Grades are from 1 to 6, 6 the best; the spring term has none yet."""
     rng = generator("school.db")
-    subjects = (
-        "Algebra",
-        "Biology",
-        "Chemistry",
-        "Drawing",
-        "English",
-        "French",
-        "Geography",
-        "History",
-        "Informatics",
-        "Music",
-    )
-    courses = [
-        (n + 1, title, name, rng.choice((2, 3, 4, 6)))
-        for n, (title, name) in enumerate(zip(subjects, person_names(rng, len(subjects))))
-    ]
-    students = [
-        (n + 1, name, rng.randrange(1, 5), rng.choice(_CITY_NAMES[:5])) for n, name in enumerate(person_names(rng, 48))
-    ]
-    rows = []
-    for student in students:
-        for course in rng.sample(courses, rng.randrange(2, 5)):
+    rows: list[Row] = []
+    for student in range(1, 49):
+        for course in sorted(rng.sample(range(1, len(_SUBJECTS) + 1), rng.randrange(2, 5))):
             term = rng.choice(("2024-autumn", "2025-spring"))
-            grade = None if term == "2025-spring" else round(min(6.0, max(1.0, rng.gauss(4.4, 0.8))), 1)
-            rows.append((len(rows) + 1, student[0], course[0], term, grade))
-    tables = {
-        "students": Table(
-            (KEY, "name TEXT NOT NULL", "year INTEGER NOT NULL CHECK (year BETWEEN 1 AND 4)", "city TEXT"), students
-        ),
-        "courses": Table(
-            (KEY, "title TEXT NOT NULL UNIQUE", "teacher TEXT NOT NULL", "credits INTEGER NOT NULL"), courses
-        ),
-        "enrolments": Table(
-            (
-                KEY,
-                refers("student_id", "students"),
-                refers("course_id", "courses"),
-                "term TEXT NOT NULL",
-                "grade REAL",
-                "UNIQUE (student_id, course_id, term)",
-            ),
-            rows,
-            ("course_id",),
-        ),
+            grade = round(min(6.0, max(1.0, rng.gauss(4.4, 0.8))), 1)
+            rows.append((student, course, term, grade if term == "2024-autumn" else None))
+    tables: dict[str, list[Row]] = {
+        "students": [(name, rng.randrange(1, 5), rng.choice(CITY_NAMES[:5])) for name in person_names(rng, 48)],
+        "courses": [
+            (subject, name, rng.choice((2, 3, 4, 6))) for subject, name in zip(_SUBJECTS, person_names(rng, 10))
+        ],
+        "enrolments": rows,
     }
-    return made_database(tables, "A school: 48 students, ten courses, enrolments with grades from 1 to 6, 6 the best.")
+    return made_database(
+        schemas.SCHOOL, tables, "A school: 48 students, ten courses, enrolments with grades (6 is best)."
+    )
 
 
-_AIRPORTS = (
-    ("LBA", "Leeds", "United Kingdom"),
-    ("RTM", "Rotterdam", "Netherlands"),
-    ("HAM", "Hamburg", "Germany"),
-    ("LYS", "Lyon", "France"),
-    ("OPO", "Porto", "Portugal"),
-    ("GDN", "Gdansk", "Poland"),
-    ("BGO", "Bergen", "Norway"),
-    ("TRN", "Turin", "Italy"),
-    ("GRZ", "Graz", "Austria"),
-    ("VLC", "Valencia", "Spain"),
-)
+_CODES = {
+    "LBA": "Leeds",
+    "RTM": "Rotterdam",
+    "HAM": "Hamburg",
+    "LYS": "Lyon",
+    "OPO": "Porto",
+    "GDN": "Gdansk",
+    "BGO": "Bergen",
+    "TRN": "Turin",
+    "GRZ": "Graz",
+    "VLC": "Valencia",
+}
 
 
 def _flights() -> Made:
     rng = generator("flights.db")
-    airports = [(n + 1, *place) for n, place in enumerate(_AIRPORTS)]
-    flights, bookings = [], []
-    for n, day in enumerate(sorted(rng.choices(days("2025-03-10", 21), k=60))):
-        start, end = rng.sample(range(1, len(airports) + 1), 2)
-        hour, minute, length = rng.randrange(6, 20), rng.choice((0, 15, 30, 45)), rng.randrange(65, 170)
-        arrival = hour * 60 + minute + length
-        flights.append(
-            (
-                n + 1,
-                f"AF{210 + n}",
-                start,
-                end,
-                f"{day}T{hour:02d}:{minute:02d}",
-                f"{day}T{arrival // 60:02d}:{arrival % 60:02d}",
-                rng.choice((48, 76, 120)),
-                rng.randrange(49, 280),
-            )
-        )
     names = person_names(rng, 70)
-    for flight in flights:
-        seats = rng.sample([f"{row}{letter}" for row in range(1, 13) for letter in "ABCD"], rng.randrange(0, 6))
-        for seat in sorted(seats):
+    flights: list[Row] = []
+    bookings: list[Row] = []
+    for day in sorted(rng.choices(days("2025-03-10", 21), k=60)):
+        start, end = rng.sample(range(1, len(_CODES) + 1), 2)
+        leaves = 15 * rng.randrange(24, 80)
+        times = [f"{day}T{at // 60:02d}:{at % 60:02d}" for at in (leaves, leaves + rng.randrange(65, 170))]
+        price = rng.randrange(49, 280)
+        flights.append((f"AF{210 + len(flights)}", start, end, *times, rng.choice((48, 76, 120)), price))
+        seats = rng.sample([(row, letter) for row in range(1, 13) for letter in "ABCD"], rng.randrange(0, 6))
+        for row, letter in sorted(seats):
             status = rng.choices(("confirmed", "cancelled", "waiting"), (8, 1, 1))[0]
-            bookings.append(
-                (
-                    len(bookings) + 1,
-                    flight[0],
-                    rng.choice(names),
-                    seat,
-                    status,
-                    money(flight[7] * rng.choice((1, 1, 0.8, 1.25))),
-                )
-            )
-    tables = {
-        "airports": Table((KEY, "code TEXT NOT NULL UNIQUE", "city TEXT NOT NULL", "country TEXT NOT NULL"), airports),
-        "flights": Table(
-            (
-                KEY,
-                "number TEXT NOT NULL UNIQUE",
-                refers("origin_id", "airports"),
-                refers("destination_id", "airports"),
-                "departs TEXT NOT NULL",
-                "arrives TEXT NOT NULL",
-                "seats INTEGER NOT NULL",
-                "price INTEGER NOT NULL",
-            ),
-            flights,
-            ("origin_id", "destination_id", "departs"),
-        ),
-        "bookings": Table(
-            (
-                KEY,
-                refers("flight_id", "flights"),
-                "passenger TEXT NOT NULL",
-                "seat TEXT NOT NULL",
-                one_of("status", "confirmed", "waiting", "cancelled"),
-                "paid REAL NOT NULL",
-                "UNIQUE (flight_id, seat)",
-            ),
-            bookings,
-            ("passenger",),
-        ),
+            paid = money(price * rng.choice((1, 1, 0.8, 1.25)))
+            bookings.append((len(flights), rng.choice(names), f"{row}{letter}", status, paid))
+    tables: dict[str, list[Row]] = {
+        "airports": [(code, city, dict(CITIES)[city]) for code, city in _CODES.items()],
+        "flights": flights,
+        "bookings": bookings,
     }
-    return made_database(tables, "Flights between ten airports, 10 to 30 March 2025, with bookings (EUR).")
+    return made_database(
+        schemas.FLIGHTS, tables, "Flights between ten airports, 10 to 30 March 2025, with bookings (EUR)."
+    )
 
 
 def _hotel() -> Made:
+    """No room is let twice for one night."""
     rng = generator("hotel.db")
     prices = {"single": 84, "double": 118, "suite": 205}
-    kinds = [rng.choices(tuple(prices), (3, 5, 1))[0] for _ in range(28)]
-    rooms = [
-        (n + 1, 100 * (1 + n // 10) + n % 10 + 1, kind, 1 + n // 10, prices[kind] + 6 * (n // 10))
-        for n, kind in enumerate(kinds)
-    ]
-    guests = [
-        (n + 1, name, rng.choice(CITIES)[1], email(name, "post.example"))
-        for n, name in enumerate(person_names(rng, 40))
-    ]
-    stays = []
-    for room in rooms:
+    rooms: list[Row] = []
+    stays: list[Row] = []
+    for n in range(28):
+        floor = 1 + n // 10
+        kind = rng.choices(tuple(prices), (3, 5, 1))[0]
+        rooms.append((100 * floor + n % 10 + 1, kind, floor, prices[kind] + 6 * (floor - 1)))
         day = later("2025-02-20", rng.randrange(12))
         while day < "2025-04-10":
             end = later(day, rng.randrange(1, 7))
             status = "checked out" if end <= _TODAY else "checked in" if day < _TODAY else "booked"
-            stays.append((room[0], rng.randrange(1, 41), day, end, "cancelled" if rng.random() < 0.08 else status))
+            stays.append((n + 1, rng.randrange(1, 41), day, end, "cancelled" if rng.random() < 0.08 else status))
             day = later(end, rng.randrange(1, 18))
-    stays.sort(key=lambda stay: (stay[2], stay[0]))
-    tables = {
-        "rooms": Table(
-            (
-                KEY,
-                "number INTEGER NOT NULL UNIQUE",
-                one_of("kind", *prices),
-                "floor INTEGER NOT NULL",
-                "price INTEGER NOT NULL",
-            ),
-            rooms,
-            ("kind",),
-        ),
-        "guests": Table((KEY, "name TEXT NOT NULL", "country TEXT", "email TEXT"), guests),
-        "reservations": Table(
-            (
-                KEY,
-                refers("room_id", "rooms"),
-                refers("guest_id", "guests"),
-                "arrival TEXT NOT NULL",
-                "departure TEXT NOT NULL",
-                one_of("status", "booked", "checked in", "checked out", "cancelled"),
-                "CHECK (departure > arrival)",
-            ),
-            [(n + 1, *stay) for n, stay in enumerate(stays)],
-            ("room_id", "arrival"),
-        ),
+    tables: dict[str, list[Row]] = {
+        "rooms": rooms,
+        "guests": [(name, rng.choice(CITIES)[1], email(name, "post.example")) for name in person_names(rng, 40)],
+        "reservations": sorted(stays, key=lambda stay: (stay[2], stay[0])),
     }
-    return made_database(
-        tables, "A hotel of 28 rooms with guests and reservations, February to April 2025 (EUR a night)."
-    )
+    return made_database(schemas.HOTEL, tables, "A hotel: 28 rooms, guests, reservations of spring 2025 (EUR a night).")
+
+
+_SONGS = (
+    ["Running", "Waiting", "Glass", "Morning", "Paper", "Violet", "Low"],
+    ["Light", "Hands", "Road", "Signal", "Weather", "Room", "Song"],
+)
 
 
 def _music() -> Made:
@@ -334,33 +195,18 @@ def _music() -> Made:
     bands = [
         f"{a} {b}"
         for a in ("Velvet", "Electric", "Tidal", "Lunar", "Gravel")
-        for b in ("Foxes", "Assembly", "Echo", "Parade", "Union")
+        for b in ("Foxes", "Echo", "Parade", "Union", "Owls")
     ]
-    artists = [(n + 1, name, rng.choice(CITIES)[1], rng.randrange(1968, 2018)) for n, name in enumerate(bands)]
-    records, tracks = [], []
+    artists: list[Row] = [(band, rng.choice(CITIES)[1], rng.randrange(1968, 2018)) for band in bands]
+    albums: list[Row] = []
+    tracks: list[Row] = []
+    songs = [f"{first} {second}" for first in _SONGS[0] for second in _SONGS[1]]
     for title in _titles(rng, 40):
-        artist = rng.choice(artists)
-        records.append((len(records) + 1, artist[0], title, rng.randrange(artist[3] + 1, 2025)))
-        for number in range(1, rng.randrange(4, 9)):
-            song = f"{rng.choice(('Running', 'Waiting', 'Glass', 'Morning', 'Paper', 'Violet', 'Low'))} {rng.choice(('Light', 'Hands', 'Road', 'Signal', 'Weather', 'Room', 'Song'))}"
-            tracks.append((len(tracks) + 1, len(records), number, song, rng.randrange(95, 420)))
-    tables = {
-        "artists": Table((KEY, "name TEXT NOT NULL UNIQUE", "country TEXT", "formed INTEGER"), artists),
-        "albums": Table(
-            (KEY, refers("artist_id", "artists"), "title TEXT NOT NULL", "year INTEGER NOT NULL"),
-            records,
-            ("artist_id",),
-        ),
-        "tracks": Table(
-            (
-                KEY,
-                refers("album_id", "albums"),
-                "number INTEGER NOT NULL",
-                "title TEXT NOT NULL",
-                "seconds INTEGER NOT NULL CHECK (seconds > 0)",
-                "UNIQUE (album_id, number)",
-            ),
-            tracks,
-        ),
-    }
-    return made_database(tables, "A record collection: 25 artists, 40 albums and their tracks with length in seconds.")
+        artist = rng.randrange(len(artists))
+        albums.append((artist + 1, title, rng.randrange(artists[artist][2] + 1, 2025)))
+        for number, song in enumerate(rng.sample(songs, rng.randrange(4, 9)), 1):
+            tracks.append((len(albums), number, song, rng.randrange(95, 420)))
+    tables = {"artists": artists, "albums": albums, "tracks": tracks}
+    return made_database(
+        schemas.MUSIC, tables, "A record collection: 25 artists, 40 albums, their tracks with length in seconds."
+    )

@@ -4,7 +4,7 @@ import datetime
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mcpserver.company.archives import unzip_files, zip_files
 from mcpserver.company.made import COMPANY, MOMENT, Files, Made, days, generator, money
@@ -13,6 +13,15 @@ from mcpserver.company.tables import REGIONS
 from mcpserver.company.trade import CATEGORIES, customers
 
 Rows = Sequence[Sequence[Any]]
+
+
+class Formula(NamedTuple):
+    """A cell with a formula and the value that Excel would keep beside it, for readers that do not compute."""
+
+    text: str
+    value: float
+
+
 _SUPPLIERS = (
     "Forge & Sons",
     "Nordcast",
@@ -64,7 +73,7 @@ def _workbook(sheets: Mapping[str, Rows], summary: str) -> Made:
     for title, rows in sheets.items():
         sheet = book.create_sheet(title)
         for row in rows:
-            sheet.append(list(row))
+            sheet.append([cell.text if isinstance(cell, Formula) else cell for cell in row])
         for cell in sheet[1]:
             cell.font = Font(bold=True)
         for column in sheet.iter_cols(min_row=1, max_row=1):
@@ -73,6 +82,15 @@ def _workbook(sheets: Mapping[str, Rows], summary: str) -> Made:
     out = io.BytesIO()
     book.save(out)
     members = unzip_files(out.getvalue())
+    formulas = [cell for rows in sheets.values() for row in rows for cell in row if isinstance(cell, Formula)]
+    for name in [name for name in members if name.startswith("xl/worksheets/")]:
+        for text, value in formulas:
+            formula = f"<f>{text.removeprefix('=')}</f>".encode()
+            members[name] = re.sub(
+                re.escape(formula) + rb"<v */>|" + re.escape(formula) + rb"<v></v>",
+                formula + f"<v>{value}</v>".encode(),
+                members[name],
+            )
     stamp = f">{MOMENT.isoformat()}Z</dcterms:modified>".encode()
     members["docProps/core.xml"] = re.sub(rb">[^<]*</dcterms:modified>", stamp, members["docProps/core.xml"])
     return Made(zip_files(members), summary)
@@ -81,34 +99,28 @@ def _workbook(sheets: Mapping[str, Rows], summary: str) -> Made:
 def _sales() -> dict[str, Rows]:
     rng = generator("sales.xlsx")
     months = [f"2024-{month:02d}" for month in range(1, 13)] + ["2025-01", "2025-02"]
-    rows = [
-        (month, region, category, units, money(units * price * rng.uniform(0.9, 1.05)))
-        for month in months
-        for region in REGIONS
-        for category, price in CATEGORIES.items()
-        for units in [rng.randrange(8, 90)]
-    ]
+    rows: list[tuple[str, str, str, int, float]] = []
+    for month in months:
+        for region in REGIONS:
+            for category, price in CATEGORIES.items():
+                units = rng.randrange(8, 90)
+                rows.append((month, region, category, units, money(units * price * rng.uniform(0.9, 1.05))))
+    years = {year: [row for row in rows if row[0].startswith(year)] for year in ("2024", "2025")}
+    summary: list[Sequence[Any]] = [("region", "revenue_2024", "revenue_2025")]
+    for region in REGIONS:
+        summary.append((region, *(money(sum(row[4] for row in part if row[1] == region)) for part in years.values())))
+    totals = [money(sum(row[4] for row in part)) for part in years.values()]
+    formulas = [Formula(f"=SUM({letter}2:{letter}5)", total) for letter, total in zip("BC", totals)]
     head = ("month", "region", "product", "units", "revenue")
-    totals = [
-        (
-            region,
-            *(money(sum(r[4] for r in rows if r[1] == region and r[0].startswith(year))) for year in ("2024", "2025")),
-        )
-        for region in REGIONS
-    ]
-    end = len(REGIONS) + 1
-    total = ("total", f"=SUM(B2:B{end})", f"=SUM(C2:C{end})")
-    return {
-        "2024": [head, *(row for row in rows if row[0].startswith("2024"))],
-        "2025": [head, *(row for row in rows if row[0].startswith("2025"))],
-        "summary": [("region", "revenue_2024", "revenue_2025"), *totals, total],
-    }
+    return {**{year: [head, *part] for year, part in years.items()}, "summary": [*summary, ("total", *formulas)]}
 
 
 def _budget() -> dict[str, Rows]:
     rng = generator("budget")
     head = ("department", "q1", "q2", "q3", "q4")
-    plan = [(department, *(rng.randrange(60, 320) * 1000 for _ in range(4))) for department in DEPARTMENTS]
+    plan: list[tuple[Any, ...]] = [
+        (department, *(rng.randrange(60, 320) * 1000 for _ in range(4))) for department in DEPARTMENTS
+    ]
     actual = [(row[0], *(round(value * rng.uniform(0.88, 1.14)) for value in row[1:])) for row in plan]
     return {"plan": [head, *plan], "actual": [head, *actual]}
 
@@ -169,7 +181,7 @@ def _meters() -> Made:
 def _orders() -> Made:
     rng = generator("orders")
     names = [customer.name for customer in customers()]
-    table = {
+    table: dict[str, Sequence[Any]] = {
         "order_id": list(range(7001, 7121)),
         "customer": [rng.choice(names) for _ in range(120)],
         "amount": [money(rng.lognormvariate(7.2, 0.8)) for _ in range(120)],

@@ -111,7 +111,7 @@ class Invoice(NamedTuple):
 def products() -> tuple[Product, ...]:
     """The 30 articles, six of each category."""
     rng = generator("products")
-    found = []
+    found: list[Product] = []
     for category, price in CATEGORIES.items():
         for name, factor in zip(_NAMES[category], _FACTORS):
             number = 101 + len(found)
