@@ -168,7 +168,10 @@ def _explain(error: sqlite3.Error, connection: sqlite3.Connection, access: Acces
     text = str(error)
     if "interrupted" in text:
         return ToolError("timeout", "the database took too long; nothing was changed")
-    if any(word in text for word in ("not authorized", "prohibited", "readonly", "VACUUM", "may not be modified")):
+    if any(
+        word in text
+        for word in ("not authorized", "prohibited", "unsafe use", "readonly", "VACUUM", "may not be modified")
+    ):
         return ToolError("denied", f"the database refused: {text}{_HINTS[access]}")
     if "one statement at a time" in text:
         return ToolError("denied", "the database runs one statement in a call; leave out what follows the first ;")
@@ -230,9 +233,10 @@ def hash_tables(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def hash_folder(folder: Path) -> dict[str, str]:
-    """The hashes of what is in a folder of databases, by ``database/table`` (or index, or view)."""
+    """The hashes of what is in a folder of databases: ``database/``, and ``database/table`` (or index, or view)."""
     hashes: dict[str, str] = {}
     for path in sorted(folder.glob("*.db")):
         with closing(sqlite3.connect(path)) as connection:
+            hashes |= {f"{path.stem}/": "database"}  # so that an empty one is seen
             hashes |= {f"{path.stem}/{table}": value for table, value in hash_tables(connection).items()}
     return hashes

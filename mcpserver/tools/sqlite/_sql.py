@@ -142,7 +142,9 @@ def distinct_names(names: Iterable[str]) -> list[str]:
 
 def fetch(cursor: sqlite3.Cursor, limit: int, offset: int = 0) -> dict[str, Any]:
     """A page of the rows of a query, and how many there are, counted up to ``MAX_COUNTED``."""
-    names = distinct_names(item[0] for item in cursor.description or ())
+    if cursor.description is None:
+        raise ToolError("bad_arguments", "query: gives no columns; write one SELECT")
+    names = distinct_names(item[0] for item in cursor.description)
     skipped = sum(1 for _ in islice(cursor, offset))
     rows = [[cell(value) for value in row] for row in islice(cursor, limit)]
     total = skipped + len(rows) + sum(1 for _ in islice(cursor, MAX_COUNTED - skipped - len(rows)))
