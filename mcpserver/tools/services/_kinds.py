@@ -53,8 +53,6 @@ Offset = Annotated[int, Ge(0), Le(100_000)]
 Money = Annotated[float, Ge(0.01), Le(1_000_000), AfterValidator(lambda amount: round(amount, 2))]
 Day = Annotated[str, AfterValidator(_known_day), WithJsonSchema({"type": "string", "format": "date"})]
 Moment = Annotated[
-    str,
-    AfterValidator(_known_moment),
-    WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d\d-\d\d[ T]\d\d:\d\d$"}),
+    str, AfterValidator(_known_moment), WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d\d-\d\d[ T]\d\d:\d\d$"})
 ]
 Clock = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]

@@ -86,12 +86,7 @@ def get_calendar_event(context: Context, event: Id) -> dict[str, Any]:
 
 
 def find_free_slots(
-    context: Context,
-    attendees: People,
-    minutes: Minutes,
-    first_day: Day,
-    last_day: Day,
-    hours: Hours | None = None,
+    context: Context, attendees: People, minutes: Minutes, first_day: Day, last_day: Day, hours: Hours | None = None
 ) -> dict[str, Any]:
     """Find times when all attendees are free, Monday to Friday.
 
