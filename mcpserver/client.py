@@ -23,6 +23,7 @@ class ToolServers:
         self.sessions = tuple(sessions)
         self._places: dict[str, tuple[ServerSession, str]] = {}
         self.tools: list[ToolSpec] = []
+        self.sandbox: str | None = None
         for session in sessions:
             for name, spec in session.tools.items():
                 shown = name if len(sessions) == 1 else f"{session.config.name}__{name}"

@@ -14,21 +14,31 @@ from pathlib import Path
 from typing import Any
 
 from mcpserver.base import Base, open_base
-from mcpserver.catalogue import Tool, select_tools
+from mcpserver.catalogue import Tool, catalogue, select_tools
 from mcpserver.context import Cell, Context, Picture, Services, nobody
 from mcpserver.rendering import cap, error_text, render
 from mcpserver.sandbox.launch import Level, plan
-from mcpserver.sandbox.level import Choice, choose_level, refusal
+from mcpserver.sandbox.level import choose_level, refusal
 from mcpserver.sandbox.limits import Limits
 from mcpserver.sandbox.worker import Worker
+from mcpserver.settings import PythonKind, Settings
 from mcpserver.tool_error import ToolError
 from toolwright.errors import SandboxError
 from toolwright.records import ToolCall, ToolResult, ToolSpec
 from toolwright.words import nearest, shorten
 
 MAX_ARGUMENT_BYTES = 256 * 1024
-CALL_TIMEOUT_S = 10.0
-DEFAULT_LIMITS = Limits(call_timeout_s=CALL_TIMEOUT_S)
+DEFAULT_LIMITS, DEFAULT_SETTINGS = Limits(), Settings()
+
+
+def offered_tools(settings: Settings) -> dict[str, Tool]:
+    """The tools that the settings name, by name.
+
+    Raises:
+        ConfigError: an unknown name.
+        DataError: a tool of the user's own that is wrong.
+    """
+    return select_tools(settings.toolsets, catalogue(settings.sources))
 
 
 class Environment:
@@ -48,12 +58,14 @@ class Environment:
         *,
         sandbox: Level | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        python: PythonKind = "light",
         ask_human: Callable[[str], str] = nobody,
     ) -> None:
         self.seed = seed
         self.services = Services(seed)
         self.sandbox = sandbox
         self.limits = limits
+        self._python = python
         self._ask_human = ask_human
         self._base = base
         self._tools = tools
@@ -63,23 +75,16 @@ class Environment:
 
     @classmethod
     def open(
-        cls,
-        seed: int,
-        toolsets: Sequence[str] | None = None,
-        *,
-        world: str | Path = "desk",
-        n_files: int | None = None,
-        sandbox: Choice = "auto",
-        call_timeout_s: float = CALL_TIMEOUT_S,
-        ask_human: Callable[[str], str] = nobody,
+        cls, seed: int, settings: Settings = DEFAULT_SETTINGS, *, ask_human: Callable[[str], str] = nobody
     ) -> "Environment":
         """Open an environment that lives until ``close``; see ``create``."""
         return cls(
             seed,
-            select_tools(toolsets),
-            open_base(world).sample(seed, n_files),
-            sandbox=choose_level(sandbox),
-            limits=Limits(call_timeout_s=call_timeout_s),
+            offered_tools(settings),
+            open_base(settings.world).sample(seed, settings.n_files),
+            sandbox=choose_level(settings.sandbox),
+            limits=Limits(call_timeout_s=settings.call_timeout_s),
+            python=settings.python,
             ask_human=ask_human,
         )
 
@@ -93,14 +98,15 @@ class Environment:
         Args:
             seed: of everything simulated.
             toolsets: names of toolsets, categories or tools on offer; None means all.
-            options: ``world`` (``desk``, ``company`` or a folder), ``n_files`` (how many of its files, drawn by the
-                seed), ``sandbox`` (``auto`` or a level), ``call_timeout_s``, ``ask_human``.
+            options: the other fields of ``Settings``, and ``ask_human``, which puts a question to somebody.
 
         Raises:
             ConfigError: an unknown toolset, or a base that cannot be used.
             SandboxError: the level that was asked for does not work here.
         """
-        environment = cls.open(seed, toolsets, **options)
+        ask_human = options.pop("ask_human", nobody)
+        settings = Settings(toolsets=None if toolsets is None else tuple(toolsets), **options)
+        environment = cls.open(seed, settings, ask_human=ask_human)
         try:
             yield environment
         finally:
@@ -201,9 +207,8 @@ class Environment:
             # Where no sandbox runs, our own tools still do: they check every path themselves. Code does not.
             level = self.sandbox or "none"
             try:
-                self._worker = await Worker.start(
-                    plan(level, self._base.content, self.limits, _tool_paths(self._tools))
-                )
+                launch = plan(level, self._base.content, self.limits, _tool_paths(self._tools), self._python)
+                self._worker = await Worker.start(launch)
             except SandboxError as error:
                 raise ToolError("tool_error", str(error)) from None
         return self._worker

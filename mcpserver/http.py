@@ -9,7 +9,6 @@ import re
 import socket
 import sys
 import uuid
-from collections.abc import Sequence
 from typing import Any
 
 import uvicorn
@@ -17,7 +16,7 @@ from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from mcpserver.catalogue import select_tools
+from mcpserver.environment import offered_tools
 from mcpserver.pool import EnvironmentPool
 from mcpserver.server import build_server
 from toolwright.errors import ConfigError, DataError
@@ -42,19 +41,19 @@ class NewCall(BaseModel):
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
-def build_app(pool: EnvironmentPool, toolsets: Sequence[str] | None = None, *, host: str = "127.0.0.1") -> FastAPI:
+def build_app(pool: EnvironmentPool, *, host: str = "127.0.0.1") -> FastAPI:
     """The web application: plain HTTP and MCP over one pool of environments.
 
     On a loopback address other host names are refused, so that no web page reaches it by DNS rebinding.
     """
-    mcp_app = build_server(lambda: pool, toolsets).streamable_http_app(json_response=True, host=host)
+    mcp_app = build_server(lambda: pool, pool.settings).streamable_http_app(json_response=True, host=host)
     app = FastAPI(title="toolwright tools", lifespan=mcp_app.router.lifespan_context)
     if host in LOOPBACK:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
 
     @app.get("/tools")
     async def tools() -> list[dict[str, Any]]:
-        return [tool.spec.to_openai() for tool in select_tools(toolsets).values()]
+        return [tool.spec.to_openai() for tool in offered_tools(pool.settings).values()]
 
     @app.post("/environments", status_code=201)
     async def create(body: NewEnvironment) -> dict[str, str]:
@@ -97,7 +96,7 @@ async def _state(pool: EnvironmentPool, handle: str) -> str:
         raise HTTPException(503, str(error)) from None
 
 
-def serve_http(pool: EnvironmentPool, host: str, port: int, toolsets: Sequence[str] | None = None) -> None:
+def serve_http(pool: EnvironmentPool, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT; port 0 picks a free one, shown on stderr.
 
     Raises:
@@ -106,7 +105,7 @@ def serve_http(pool: EnvironmentPool, host: str, port: int, toolsets: Sequence[s
     with _listen(host, port) as listener:
         url = f"http://{host}:{listener.getsockname()[1]}/mcp"
         print(f"toolwright MCP server: {url}", file=sys.stderr, flush=True)
-        app = build_app(pool, toolsets, host=host)
+        app = build_app(pool, host=host)
         config = uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=2)
         asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
 

@@ -8,11 +8,12 @@ it lay idle. Requests without a handle share the environment of the process, whi
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from mcpserver.environment import Environment
+from mcpserver.environment import DEFAULT_SETTINGS, Environment
+from mcpserver.settings import Settings
 from toolwright.errors import DataError
 from toolwright.records import ToolCall, ToolResult
 from toolwright.words import shorten
@@ -49,15 +50,15 @@ class EnvironmentPool:
 
     Args:
         seed: of the environment for requests without a handle.
-        toolsets: offered in each environment; None means all.
+        settings: of each environment.
         idle_timeout_s: after which an unused environment is closed.
     """
 
     def __init__(
-        self, seed: int, toolsets: Sequence[str] | None = None, *, idle_timeout_s: float = IDLE_TIMEOUT_S
+        self, seed: int, settings: Settings = DEFAULT_SETTINGS, *, idle_timeout_s: float = IDLE_TIMEOUT_S
     ) -> None:
         self._seed = seed
-        self._toolsets = toolsets
+        self.settings = settings
         self._idle_timeout_s = idle_timeout_s
         self._entries: dict[str, _Entry] = {}
         self._expired: dict[str, None] = {}
@@ -123,7 +124,7 @@ class EnvironmentPool:
                 )
             if len(self._entries) >= MAX_ENVIRONMENTS:
                 raise DataError(f"{MAX_ENVIRONMENTS} environments are open already; close some")
-            entry = self._entries[handle] = _Entry(Environment.open(seed, self._toolsets), 0.0)
+            entry = self._entries[handle] = _Entry(Environment.open(seed, self.settings), 0.0)
         entry.last_used = time.monotonic()
         return entry
 

@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import mcp_types as types
@@ -19,9 +19,11 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 
-from mcpserver.catalogue import Tool, select_tools
+from mcpserver.catalogue import Tool
+from mcpserver.environment import DEFAULT_SETTINGS, offered_tools
 from mcpserver.pool import PROCESS_HANDLE, EnvironmentPool
 from mcpserver.protocol import CLOSE_METHOD, ENV_HEADER, ENV_META, ERROR_META, STATE_METHOD, TOOLSET_META
+from mcpserver.settings import Settings
 from toolwright.errors import DataError
 from toolwright.records import ToolCall
 from toolwright.words import shorten
@@ -32,9 +34,9 @@ PAGE_SIZE = 100
 Context = ServerRequestContext[EnvironmentPool, Any]
 
 
-def build_server(make_pool: Callable[[], EnvironmentPool], toolsets: Sequence[str] | None = None) -> Server[Any]:
+def build_server(make_pool: Callable[[], EnvironmentPool], settings: Settings = DEFAULT_SETTINGS) -> Server[Any]:
     """An MCP server over the catalogue; ``make_pool`` is called once for each run of the server."""
-    tools = select_tools(toolsets)
+    tools = offered_tools(settings)
     listed = [_listed(tool) for tool in tools.values()]
 
     @contextlib.asynccontextmanager
@@ -108,11 +110,11 @@ def _refusals() -> Any:
         raise MCPError(code=types.INVALID_PARAMS, message=str(error)) from None
 
 
-def serve_stdio(pool: EnvironmentPool, toolsets: Sequence[str] | None = None) -> None:
+def serve_stdio(pool: EnvironmentPool) -> None:
     """Serve one client over standard input and output until it closes them, or SIGTERM or SIGINT."""
 
     async def serve() -> None:
-        server = build_server(lambda: pool, toolsets)
+        server = build_server(lambda: pool, pool.settings)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _leave, pool, number)

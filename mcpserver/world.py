@@ -12,9 +12,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from mcpserver.catalogue import all_tools
-from mcpserver.environment import Environment
+from mcpserver.base import GENERATED
+from mcpserver.discovery import SOURCES_VARIABLE
+from mcpserver.environment import DEFAULT_SETTINGS, Environment, offered_tools
 from mcpserver.mcp_config import ServerConfig, read_mcp_config
+from mcpserver.settings import SANDBOX_VARIABLE, Settings, flags_of
 from toolwright.config import ToolsConfig
 from toolwright.config_file import find_file
 from toolwright.records import ToolCall, ToolResult, ToolSpec
@@ -27,6 +29,9 @@ Transport = Literal["inprocess", "stdio"]
 
 class ToolWorld(Protocol):
     """The world of one conversation."""
+
+    sandbox: str | None
+    """The level of the sandbox in which tools run; None when the server does not tell. It belongs into the record."""
 
     async def call(self, call: ToolCall) -> ToolResult:
         """Run one call; a failure is a typed result."""
@@ -63,6 +68,7 @@ class _InProcessWorld:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
+        self.sandbox: str | None = environment.sandbox or "none"
 
     async def call(self, call: ToolCall) -> ToolResult:
         return await self._environment.call(call)
@@ -74,20 +80,27 @@ class _InProcessWorld:
 class InProcessWorlds:
     """Our own tools, called directly: the fast way, and the one to train on."""
 
+    def __init__(self, settings: Settings = DEFAULT_SETTINGS) -> None:
+        self._settings = settings
+        self._tools = offered_tools(settings)
+
     @property
     def tools(self) -> list[ToolSpec]:
-        """All tools of the catalogue."""
-        return [tool.spec for tool in all_tools().values()]
+        """The tools that the settings name."""
+        return [tool.spec for tool in self._tools.values()]
 
     def toolset(self, name: str) -> str:
         """The toolset of a tool."""
-        return all_tools()[name].toolset
+        return self._tools[name].toolset
 
     @asynccontextmanager
     async def environment(self, seed: int) -> AsyncIterator[ToolWorld]:
         """A fresh environment, removed at the end."""
-        async with Environment.create(seed) as environment:
+        environment = Environment.open(seed, self._settings)
+        try:
             yield _InProcessWorld(environment)
+        finally:
+            await environment.aclose()
 
 
 class _ServerWorld:
@@ -96,6 +109,7 @@ class _ServerWorld:
     def __init__(self, servers: "ToolServers", handle: str) -> None:
         self._servers = servers
         self._handle = handle
+        self.sandbox = servers.sandbox
 
     async def call(self, call: ToolCall) -> ToolResult:
         return await self._servers.call(call, self._handle)
@@ -129,20 +143,24 @@ class ServerWorlds:
             await self._servers.close_environment(handle)
 
 
-def own_server() -> ServerConfig:
+def own_server(settings: Settings = DEFAULT_SETTINGS) -> ServerConfig:
     """Our own server as a child process, whatever directory we were started in."""
     package_parent = str(Path(__file__).resolve().parents[1])
     variables = {"PYTHONPATH": package_parent}
-    if "TMPDIR" in os.environ:
-        variables["TMPDIR"] = os.environ["TMPDIR"]
-    return ServerConfig("toolwright", sys.executable, ("-m", "mcpserver"), variables)
+    for name in ("TMPDIR", "XDG_CACHE_HOME", SANDBOX_VARIABLE, SOURCES_VARIABLE):
+        if name in os.environ:
+            variables[name] = os.environ[name]
+    return ServerConfig("toolwright", sys.executable, ("-m", "mcpserver", *flags_of(settings)), variables)
 
 
 @asynccontextmanager
-async def open_world(mcp_config: Path | None = None, *, transport: Transport = "inprocess") -> AsyncIterator[Worlds]:
+async def open_world(
+    mcp_config: Path | None = None, *, transport: Transport = "inprocess", settings: Settings = DEFAULT_SETTINGS
+) -> AsyncIterator[Worlds]:
     """Open the tools to play with.
 
     Args:
+        settings: of our own tools and their environments.
         mcp_config: an ``mcpServers`` JSON file; None means our own tools.
         transport: how to reach our own tools; ``stdio`` starts ``python -m mcpserver`` as a child process.
 
@@ -152,12 +170,12 @@ async def open_world(mcp_config: Path | None = None, *, transport: Transport = "
         ToolServerError: a server does not start.
     """
     if mcp_config is None and transport == "inprocess":
-        yield InProcessWorlds()
+        yield InProcessWorlds(settings)
         return
     # Imported here: who plays in this process need not wait for the MCP SDK (0.6 s).
     from mcpserver.client import open_servers
 
-    configs = [own_server()] if mcp_config is None else read_mcp_config(mcp_config)
+    configs = [own_server(settings)] if mcp_config is None else read_mcp_config(mcp_config)
     async with open_servers(configs) as servers:
         yield ServerWorlds(servers)
 
@@ -171,4 +189,13 @@ def open_configured(tools: ToolsConfig, transport: Transport | None = None) -> A
         ToolServerError: a server does not start.
     """
     mcp_config = find_file(Path(tools.mcp_config)) if tools.mcp_config else None
-    return open_world(mcp_config, transport=transport or tools.transport)
+    settings = Settings(
+        toolsets=None if tools.toolsets is None else tuple(tools.toolsets),
+        sources=tuple(str(find_file(Path(name))) if name.startswith((".", "/")) else name for name in tools.sources),
+        world=tools.world if tools.world in GENERATED else str(find_file(Path(tools.world))),
+        n_files=tools.n_files,
+        sandbox=tools.sandbox,
+        python=tools.python,
+        call_timeout_s=tools.call_timeout_s,
+    )
+    return open_world(mcp_config, transport=transport or tools.transport, settings=settings)

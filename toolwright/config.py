@@ -28,6 +28,18 @@ class ToolsConfig(Section):
         "inprocess", description="how our own tools are reached: in this process, or as a real MCP server over stdio"
     )
     call_timeout_s: float = Field(20.0, gt=0, description="deadline of one tool call (seconds)")
+    toolsets: list[str] | None = Field(
+        None, description="toolsets, categories or tools of ours on offer; none: all (`python -m mcpserver list`)"
+    )
+    sources: list[str] = Field([], description="your own tools: folders, packages, module:function or module:All")
+    world: str = Field("company", description="files and databases: company, desk (small), or a folder of yours")
+    n_files: Positive | None = Field(
+        None, description="files of the world in each environment, drawn by its seed; none: all"
+    )
+    sandbox: Literal["auto", "bwrap", "landlock", "none"] = Field(
+        "auto", description="where tools and code run; auto: the safest that works here, and no code without one"
+    )
+    python: Literal["light", "jupyter"] = Field("light", description="interpreter of run_python")
 
 
 class TeacherConfig(Section):

@@ -24,6 +24,7 @@ from typing import Any
 from mcpserver.context import Context
 from mcpserver.databases import hash_folder
 from mcpserver.sandbox import frames
+from mcpserver.sandbox.repl import LIMITS
 from mcpserver.tool_error import ToolError
 from mcpserver.workspace import Workspace
 from toolwright.words import cut
@@ -55,14 +56,11 @@ def answer(request: dict[str, Any], workspace: Workspace) -> dict[str, Any]:
     except RecursionError:
         return {"id": request["id"], "error": ["limit", "the arguments or the data are nested too deeply"]}
     except OSError as error:
-        kind = "limit" if error.errno in LIMIT_ERRORS else "tool_error"
+        kind = "limit" if error.errno in LIMITS else "tool_error"
         return {"id": request["id"], "error": [kind, f"the call failed: {cut(str(error))}"]}
     except Exception as error:  # noqa: BLE001 - the boundary: a tool that breaks is data for the model
         reason = f"{type(error).__name__}: {cut(str(error))}"
         return {"id": request["id"], "error": ["tool_error", f"the call failed: {reason}"]}
-
-
-LIMIT_ERRORS = frozenset((11, 12, 23, 24, 27, 28, 122))  # EAGAIN ENOMEM ENFILE EMFILE EFBIG ENOSPC EDQUOT
 
 
 def _snapshot(workspace: Workspace) -> dict[str, Any]:

@@ -89,9 +89,9 @@ class Keeper:
 
             hands.serve(connection, self.config)
         else:
-            from mcpserver.sandbox import repl
+            from mcpserver.sandbox import jupyter, repl
 
-            repl.serve(connection, self.config)
+            (jupyter if self.config["jupyter"] else repl).serve(connection, self.config)
 
     def stop(self, name: str) -> None:
         """Kill a worker and everything that it started, and empty its socket, so that a new one can begin."""
@@ -196,9 +196,10 @@ class Keeper:
             self.watching = name
             return None
         self.watching = ""
-        if action == "start":
+        if action in ("start", "stop"):
             self.stop(name)
-            self.fork(name)
+            if action == "start":
+                self.fork(name)
         elif action == "interrupt":
             for pid in [self.workers.get(name), *keep]:
                 if pid:

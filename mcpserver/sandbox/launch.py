@@ -44,7 +44,9 @@ class Launch:
     arguments: tuple[str, ...] = ()
 
 
-def plan(level: Level, content: Content, limits: Limits, tool_paths: Sequence[str] = ()) -> Launch:
+def plan(
+    level: Level, content: Content, limits: Limits, tool_paths: Sequence[str] = (), python: str = "light"
+) -> Launch:
     """How to start a keeper.
 
     Args:
@@ -52,8 +54,10 @@ def plan(level: Level, content: Content, limits: Limits, tool_paths: Sequence[st
         content: what to copy.
         limits: of the environment.
         tool_paths: folders of users' own tools, readable inside and first on the path of imports.
+        python: ``light``, or ``jupyter`` for an IPython kernel.
     """
     root = "/env" if level == "bwrap" else _make_folder()
+    temporary = "/tmp" if level == "bwrap" else root
     as_root = os.geteuid() == 0 and level != "none"
     user = _free_user() if as_root else None
     if level == "landlock" and user is not None:
@@ -61,7 +65,7 @@ def plan(level: Level, content: Content, limits: Limits, tool_paths: Sequence[st
     config = {
         "root": root,
         "remove": level != "bwrap",
-        "temporary": "/tmp" if level == "bwrap" else root,
+        "temporary": temporary,
         "base": "/base" if level == "bwrap" else str(content.folder),
         "files": list(content.names),
         "user": user if level == "bwrap" else None,
@@ -74,10 +78,10 @@ def plan(level: Level, content: Content, limits: Limits, tool_paths: Sequence[st
         "memory_bytes": limits.memory_bytes,
         "disk_bytes": limits.disk_bytes,
         "limits": _rlimits(limits, own_count=level == "bwrap" or as_root),
-        "jupyter": False,
+        "jupyter": python == "jupyter",
     }
     keeper = (_python(), "-I", "-S", str(KEEPER))
-    variables = _variables(root, config["temporary"])
+    variables = _variables(root, temporary)
     if level != "bwrap":
         return Launch(keeper, variables, config)
     return Launch(("bwrap", *keeper), variables, config, tuple(_bwrap(content, limits, tool_paths)))
@@ -102,6 +106,9 @@ def _bwrap(content: Content, limits: Limits, tool_paths: Sequence[str]) -> list[
     arguments += ["--proc", "/proc", "--dev", "/dev"]
     for folder, size in (("/dev/shm", 16 * MIB), ("/tmp", limits.disk_bytes), ("/env", limits.disk_bytes)):
         arguments += ["--perms", "1777", "--size", str(size), "--tmpfs", folder]
+    fonts = _font_list()
+    if fonts:
+        arguments += ["--ro-bind", fonts, f"/tmp/{os.path.basename(fonts)}"]
     bound = [*_libraries(), *_code(), *tool_paths]
     for parent in sorted({str(parent) for path in bound for parent in Path(path).parents} - {"/", "/tmp"}):
         arguments += ["--perms", "0755", "--dir", parent]
@@ -118,6 +125,12 @@ def _readable(content: Content, tool_paths: Sequence[str]) -> list[str]:
 
 def _code() -> list[str]:
     return [str(CODE / "mcpserver"), str(CODE / "toolwright")]
+
+
+def _font_list() -> str:
+    """matplotlib's list of fonts, which takes it a second to make; empty when it has not made one on this machine."""
+    found = sorted(Path.home().glob(".cache/matplotlib/fontlist-*.json"))
+    return str(found[-1]) if found else ""
 
 
 @lru_cache(maxsize=1)

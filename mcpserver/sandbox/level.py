@@ -13,16 +13,14 @@ import threading
 from collections.abc import Coroutine
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from mcpserver.sandbox.launch import Content, Level, plan
 from mcpserver.sandbox.limits import Limits
 from mcpserver.sandbox.worker import Worker
+from mcpserver.settings import SANDBOX_VARIABLE, Choice
 from toolwright.errors import ConfigError, SandboxError
 from toolwright.words import nearest
-
-Choice = Literal["auto", "bwrap", "landlock", "none"]
-VARIABLE = "TOOLWRIGHT_SANDBOX"
 
 
 def choose_level(choice: Choice = "auto") -> Level | None:
@@ -33,9 +31,9 @@ def choose_level(choice: Choice = "auto") -> Level | None:
         SandboxError: a level was asked for by name that does not work here; says why.
     """
     if choice == "auto":
-        named = os.environ.get(VARIABLE, "auto")
+        named = os.environ.get(SANDBOX_VARIABLE, "auto")
         if named not in get_args(Choice):
-            raise ConfigError(f"{VARIABLE}={named}: unknown level{nearest(named, get_args(Choice))}")
+            raise ConfigError(f"{SANDBOX_VARIABLE}={named}: unknown level{nearest(named, get_args(Choice))}")
         choice = cast(Choice, named)
     if choice == "none":
         return "none"

@@ -20,8 +20,8 @@ from mcpserver.sandbox import frames
 MAX_HEAD_BYTES, MAX_TAIL_BYTES = 32 * 1024, 8 * 1024
 MAX_REPR = 10_000
 MAX_PICTURES, MAX_PICTURE_BYTES = 4, 1024 * 1024
-_LIMITS = frozenset((11, 12, 23, 24, 27, 28, 122))  # EAGAIN ENOMEM ENFILE EMFILE EFBIG ENOSPC EDQUOT
-_DENIALS = frozenset((1, 13, 18, 30, 97, 101, 111, 113))  # EPERM EACCES EXDEV EROFS EAFNOSUPPORT ENETUNREACH …
+LIMITS = frozenset((11, 12, 23, 24, 27, 28, 122))  # EAGAIN ENOMEM ENFILE EMFILE EFBIG ENOSPC EDQUOT
+DENIALS = frozenset((1, 13, 18, 30, 97, 101, 111, 113))  # EPERM EACCES EXDEV EROFS EAFNOSUPPORT ENETUNREACH …
 
 
 def serve(connection: socket.socket, config: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ class Interpreter:
 
     def run(self, code: str) -> list[str] | None:
         """Run a cell; gives ``[kind, text]`` of what it raised."""
-        self.count += 1
+        self.count += bool(code)
         name = f"<cell {self.count}>"
         try:
             tree = ast.parse(code, name)
@@ -100,9 +100,9 @@ def _kind(error: BaseException) -> str:
         return "limit"
     reason = getattr(error, "reason", None)  # URLError wraps the real one
     number = getattr(reason if isinstance(reason, OSError) else error, "errno", None)
-    if number in _LIMITS:
+    if number in LIMITS:
         return "limit"
-    return "denied" if number in _DENIALS else "tool_error"
+    return "denied" if number in DENIALS else "tool_error"
 
 
 def _explain(error: BaseException, code: str, name: str) -> str:
@@ -149,6 +149,15 @@ def _take(output: int) -> str:
         head += os.pread(output, MAX_TAIL_BYTES, len(head))
     os.ftruncate(output, 0)
     return head.decode("utf-8", "replace")
+
+
+def shorten_output(text: str) -> str:
+    """A text whose middle is left out where it is long."""
+    left_out = len(text) - MAX_HEAD_BYTES - MAX_TAIL_BYTES
+    if left_out <= 0:
+        return text
+    note = f"\n… [cut: {left_out} characters of the output are left out; print less] …\n"
+    return text[:MAX_HEAD_BYTES] + note + text[-MAX_TAIL_BYTES:]
 
 
 def _figures() -> list[list[str]]:

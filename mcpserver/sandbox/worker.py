@@ -162,18 +162,15 @@ class Worker:
         Raises:
             ToolError: what the code raised, ``timeout``, or ``limit``.
         """
-        if not self._has_python:
-            await self._command("start", "python")
-            self._has_python = True
-        else:
+        if self._has_python:
             await self._command("wake", "python")
+        else:
+            await self._start_python()
         try:
             answer = await self._ask("python", {"code": code, "shell": shell}, timeout_s)
         finally:
             ended = await self._rest()
         output, error = str(answer.get("output", "")), answer.get("error")
-        if isinstance(answer.get("kernel"), list):
-            self._kernel = {pid for pid in answer["kernel"] if isinstance(pid, int)}
         if ended:
             output += f"\n[{ended} processes that it had started were ended with the call]"
         if error:
@@ -184,10 +181,19 @@ class Worker:
     async def restart_python(self) -> bool:
         """Forget all variables; whether there was a Python to restart."""
         had = self._has_python
-        await self._command("start", "python")
-        self._has_python = True
+        await self._start_python()
         await self._rest()
         return had
+
+    async def _start_python(self) -> None:
+        """Start Python and wait until it answers; the time that a kernel takes to start is no cell's."""
+        await self._command("start", "python")
+        answer = await self._ask("python", {"code": "", "shell": False}, START_TIMEOUT_S)
+        if answer.get("error"):
+            raise ToolError("tool_error", "Python does not start in the sandbox")
+        kernel = answer.get("kernel")
+        self._kernel = {pid for pid in kernel if isinstance(pid, int)} if isinstance(kernel, list) else set()
+        self._has_python = True
 
     async def _rest(self) -> int:
         if self.closed or not self._has_python:
@@ -238,7 +244,11 @@ class Worker:
         return {"error": [kind, f"{text}; the code was stopped{lost}" if lost else f"{text}; the call was stopped"]}
 
     async def _replace(self, name: str) -> None:
-        await self._command("start", name)
+        if name == "python":
+            self._has_python = False  # the next cell starts it again
+            await self._command("stop", name)
+        else:
+            await self._command("start", name)
         self._channels[name].forget()
 
     async def _answer(self, channel: _Channel, number: str, timeout_s: float) -> dict[str, Any] | None:
