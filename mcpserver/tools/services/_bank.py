@@ -77,11 +77,6 @@ def make_bank(rng: Random) -> dict[str, Any]:
     for index, (kind, account) in enumerate((("debit", "A-1"), ("credit", "A-1"), ("debit", "A-3")), 1):
         card: Record = {"id": f"C-{index}", "kind": kind, "account": account}
         card["last_digits"] = f"{rng.randint(0, 9999):04}"
-            "id": f"C-{index}",
-            "kind": kind,
-            "account": account,
-            "last_digits": f"{rng.randint(0, 9999):04}",
-        }
         card |= {"status": "active", "block_reason": None, "per_day": 2000.0, "per_payment": 1000.0}
         cards[card["id"]] = card
     cards["C-3"] |= {"status": "blocked", "block_reason": "travel"}
