@@ -4,14 +4,57 @@
 each file, and ``describe_folder`` the same of any other folder. ``python -m mcpserver.company DIR`` writes it out.
 """
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 
 @lru_cache(maxsize=1)
 def company_base() -> Mapping[str, bytes]:
-    """The files and databases of the company world by path, with those of the desk."""
-    from mcpserver.company.world import generate
+    """The files and databases of the company world by path, with those of the desk; nothing ever writes to it."""
+    from mcpserver.company.cache import open_company
+    from toolwright.errors import ConfigError
 
-    return MappingProxyType({path: made.content for path, made in generate().items()})
+    try:
+        return open_company().base
+    except ConfigError:  # no disk to keep it on
+        from mcpserver.company.world import generate
+
+        return MappingProxyType({path: made.content for path, made in generate().items()})
+
+
+def company_folder() -> Path:
+    """A read-only directory with ``files/`` and ``databases/`` of the company world, checked once in each process.
+
+    Raises:
+        ConfigError: neither the user's cache nor a temporary directory can be written.
+    """
+    from mcpserver.company.cache import open_company
+
+    return open_company().folder
+
+
+def company_catalogue() -> list[dict[str, Any]]:
+    """What is in each file and database of the company world, as ``describe_folder``, with the generator's summaries.
+
+    Raises:
+        ConfigError: as ``company_folder``.
+    """
+    from mcpserver.company.cache import open_company
+
+    entries: list[dict[str, Any]] = json.loads(open_company().catalogue)
+    return entries
+
+
+def describe_folder(directory: Path) -> list[dict[str, Any]]:
+    """Describe every file below a folder; see ``mcpserver.company.describe``.
+
+    Raises:
+        ConfigError: no such folder.
+    """
+    from mcpserver.company import describe
+
+    return describe.describe_folder(directory)

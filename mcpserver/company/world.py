@@ -13,6 +13,7 @@ from mcpserver.company.programs import make_programs
 from mcpserver.company.prose import make_prose
 from mcpserver.company.public_databases import make_public_databases
 from mcpserver.company.records import make_records
+from mcpserver.company.settings import make_settings
 from mcpserver.company.sheets import make_sheets
 from mcpserver.company.tables import make_tables
 
@@ -33,7 +34,15 @@ def generate() -> Files:
     """Make the whole world: ``files/…`` and ``databases/….db``, sorted by path."""
     world = {path: Made(content, _desk_summary(path)) for path, content in default_base().items()}
     desk = {path.removeprefix(f"{FILES}/"): content for path, content in default_base().items()}
-    files = make_tables() | make_sheets() | make_records() | make_documents() | make_pages() | make_images()
+    files = (
+        make_tables()
+        | make_sheets()
+        | make_records()
+        | make_settings()
+        | make_documents()
+        | make_pages()
+        | make_images()
+    )
     files |= make_mail() | make_logs() | make_prose() | make_programs()
     files |= make_archives(desk | {path: made.content for path, made in files.items()})
     world |= {f"{FILES}/{path}": made for path, made in files.items()}
