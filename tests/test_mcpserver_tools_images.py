@@ -1,33 +1,19 @@
-import inspect
 import io
 import struct
 import zlib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from PIL import Image
 from tool_calls import World
-from tool_fuzz import refusals
+from tool_fuzz import functions, refusals
 
 from mcpserver.catalogue import make_tool
 from mcpserver.tool_error import ToolError
 from mcpserver.tools.images import drawing, image_colors, image_edit, images, montage
 
 MODULES = (images, image_edit, image_colors, drawing, montage)
-
-
-def functions(*modules: ModuleType) -> list[Any]:
-    found = [value for module in modules for value in vars(module).values() if inspect.isfunction(value)]
-    return [
-        f
-        for f in found
-        if f.__module__.partition("tools.")[2]
-        and not f.__name__.startswith("_")
-        and "_shared" not in f.__module__
-        and "formats" not in f.__module__
-    ]
 
 
 def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:

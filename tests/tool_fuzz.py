@@ -1,7 +1,9 @@
 """Random arguments for a tool, drawn from its schema: mostly fitting, often extreme, sometimes naming real files."""
 
+import inspect
 import random
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from tool_calls import World
@@ -27,6 +29,12 @@ WORDS = [
     "2025-03-14",
     "x**2",
 ]
+
+
+def functions(*modules: ModuleType) -> list[Function]:
+    """The functions of tool modules that are tools."""
+    found = ((module, value) for module in modules for value in vars(module).values() if inspect.isfunction(value))
+    return [value for module, value in found if value.__module__ == module.__name__ and value.__name__[0] != "_"]
 
 
 def refusals(world: World, function: Function, calls: int, files: Sequence[str], seed: int = 0) -> int:
