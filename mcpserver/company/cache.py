@@ -25,7 +25,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from mcpserver import baseworld, context
+from mcpserver import baseworld
 from mcpserver.baseworld import write_base
 from toolwright.errors import ConfigError
 
@@ -95,7 +95,7 @@ def open_below(parent: Path) -> Opened:
 def generator_hash() -> str:
     """A hash of everything that decides the bytes of the world: our sources and the versions of what they use."""
     folder = Path(__file__).parent
-    sources = [*sorted(folder.glob("*.py")), Path(baseworld.__file__), Path(context.__file__)]
+    sources = [*sorted(folder.glob("*.py")), Path(baseworld.__file__)]
     versions = [f"{name} {metadata.version(name)}" for name in _LIBRARIES]
     versions += [sys.version, sqlite3.sqlite_version, zlib.ZLIB_RUNTIME_VERSION]
     total = hashlib.sha256("\n".join(versions).encode())
@@ -110,8 +110,10 @@ def _read(target: Path) -> Opened | None:
         manifest = json.loads((target / _MANIFEST).read_bytes())
         catalogue = (target / _CATALOGUE).read_bytes()
         world = target / _WORLD
-        plain = [path for path in sorted(world.rglob("*")) if path.is_symlink() or not path.is_dir()]
-        base = {path.relative_to(world).as_posix(): _read_plain(path) for path in plain}
+        plain = [path for path in world.rglob("*") if path.is_symlink() or not path.is_dir()]
+        base = {
+            name: _read_plain(world / name) for name in sorted(path.relative_to(world).as_posix() for path in plain)
+        }
     except (OSError, ValueError):
         return None
     if manifest != _manifest(base, catalogue):

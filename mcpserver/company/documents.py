@@ -1,5 +1,6 @@
 """The Word documents and PDFs of the company world."""
 
+import datetime
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -164,7 +165,7 @@ def _pdf(title: str) -> Any:
     from fpdf import FPDF
 
     pdf = FPDF()
-    pdf.set_creation_date(MOMENT)
+    pdf.set_creation_date(MOMENT.replace(tzinfo=datetime.UTC))  # else it is written in the zone of the machine
     pdf.set_title(title)
     pdf.set_author(COMPANY)
     pdf.set_producer(COMPANY)

@@ -2,13 +2,12 @@
 
 import csv
 import datetime
+import hashlib
 import io
 import json
 import random
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
-
-from mcpserver.context import draw
 
 COMPANY_SEED = 2025
 COMPANY = "Alderwick Flow"
@@ -29,7 +28,8 @@ Files = dict[str, Made]
 
 def generator(name: str) -> random.Random:
     """The random numbers for one file: editing one generator leaves the bytes of all other files as they are."""
-    return draw(COMPANY_SEED, "company", name)
+    text = json.dumps([COMPANY_SEED, "company", name])
+    return random.Random(hashlib.sha256(text.encode()).digest())
 
 
 def made_text(content: str, summary: str) -> Made:
