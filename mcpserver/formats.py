@@ -79,3 +79,9 @@ def same_zip(content: bytes) -> bytes:
             entry.compress_type = zipfile.ZIP_DEFLATED
             new.writestr(entry, old.read(name))
     return buffer.getvalue()
+
+
+def readable(text: str) -> str:
+    """A text from a foreign file without half characters and control characters but line ends and tabs."""
+    whole = text.encode("utf-8", "replace").decode()
+    return "".join(letter for letter in whole if letter >= " " or letter in "\n\t")

@@ -45,7 +45,7 @@ def refusals(world: World, function: Function, calls: int, files: Sequence[str],
     for _ in range(calls):
         schema = tool.spec.parameters
         example = dict(draw.choice(tool.examples))
-        names = [name for name in schema["properties"] if draw.random() < 0.5]
+        names = [name for name in schema["properties"] if draw.random() < 0.35]
         arguments = {name: _value(schema["properties"][name], draw, files) for name in names}
         try:
             world.call(tool, **(example | arguments))

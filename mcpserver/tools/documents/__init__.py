@@ -1,0 +1,1 @@
+"""Documents: PDF, Word, HTML, Markdown, feeds, mail files, calendars and contacts."""
