@@ -16,7 +16,21 @@ from mcpserver.tool_error import ToolError
 from toolwright.calls import check_schema
 from toolwright.errors import DataError
 
-READING = ("list", "search", "read", "get", "find", "browse", "view", "check", "compare", "plan", "report", "screen")
+READING = (
+    "list",
+    "search",
+    "read",
+    "get",
+    "find",
+    "browse",
+    "view",
+    "check",
+    "compare",
+    "plan",
+    "report",
+    "screen",
+    "geocode",
+)
 MAX_STATE_BYTES = 1_000_000
 CALLS_PER_TOOL = 350  # more than any service keeps of anything; 10,000 leave the same
 

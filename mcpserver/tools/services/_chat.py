@@ -110,6 +110,14 @@ def joined(state: Mapping[str, Any], channel: str) -> Record:
 
 
 def find_message(state: Mapping[str, Any], message: str) -> Record:
-    """The message with an id."""
+    """The message with an id, in a channel where the owner is a member."""
     found: Record = find(state["messages"], message, "message", "search_chat")
+    if not found["channel"].startswith("@"):
+        joined(state, found["channel"])
     return found
+
+
+def may_read(state: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
+    """Whether the owner is a member where a message stands."""
+    name = message["channel"]
+    return name.startswith("@") or ME.email in state["channels"][name]["members"]

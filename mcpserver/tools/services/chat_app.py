@@ -8,7 +8,7 @@ from pydantic import StringConstraints
 
 from mcpserver.context import Context
 from mcpserver.tool_error import ToolError
-from mcpserver.tools.services._chat import ChatFilter, Emoji, find_message, joined, make_chat, put
+from mcpserver.tools.services._chat import ChatFilter, Emoji, find_message, joined, make_chat, may_read, put
 from mcpserver.tools.services._kinds import Id, Limit, Line, Offset, Text
 from mcpserver.tools.services._people import COLLEAGUES, ME, find_person
 from mcpserver.tools.services._records import Record, check, holds, keep_room, newest_first, only, page, refuse_if
@@ -103,7 +103,10 @@ def search_chat(context: Context, where: ChatFilter, limit: Limit = 10, offset: 
     hits = [
         message
         for message in newest_first(state["messages"].values())
-        if channel in (None, message["channel"]) and author in (None, message["author"]) and _fits(message, where)
+        if may_read(state, message)
+        and channel in (None, message["channel"])
+        and author in (None, message["author"])
+        and _fits(message, where)
     ]
     return page(hits, limit, offset, "messages")
 
