@@ -57,11 +57,11 @@ def load_module(reference: str) -> ModuleType:
     return module
 
 
-def refer_to(module: ModuleType) -> tuple[str, bool]:
-    """What ``load_module`` finds a module by, and whether that is a file."""
-    if module.__name__.startswith(_PREFIX) and module.__file__:
-        return module.__file__, True
-    return module.__name__, False
+def refer_to(function: Callable[..., Any]) -> tuple[str, bool]:
+    """What ``load_module`` finds the module of a function by, and whether that is a file."""
+    name: str = function.__module__ or ""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return (file, True) if name.startswith(_PREFIX) and file else (name, False)
 
 
 def convert(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:

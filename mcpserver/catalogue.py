@@ -111,7 +111,7 @@ def make_tool(function: Function, toolset: str, category: str = "", runs_in: Run
     signature = read_signature(function, text.parameters, place)
     output_schema, wraps_result = read_output(function, place)
     spec = ToolSpec(name=name, description=text.summary, parameters=signature.schema)
-    module, is_file = refer_to(inspect.getmodule(function) or ModuleType(function.__module__))
+    module, is_file = refer_to(function)
     return Tool(
         spec=spec,
         function=function,
@@ -262,4 +262,4 @@ def _meant(name: str, tools: Mapping[str, Tool]) -> set[str]:
         if meant := {tool.spec.name for tool in tools.values() if way(tool)}:
             return meant
     known = {*toolsets(tools), *(tool.category for tool in tools.values()), *tools}
-    raise ConfigError(f"no toolset, category or tool {shorten(name)}{nearest(name, sorted(known))}")
+    raise ConfigError(f"no toolset, category or tool {shorten(name)}{nearest(name.rstrip('/'), sorted(known))}")

@@ -5,9 +5,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_MAPS = ("properties", "patternProperties")
+from toolwright.words import shorten
+
+_MAPS = ("properties", "patternProperties", "$defs")
 _VALUES = ("enum", "default", "const", "examples")
 _LEFT_OUT = ("title", "discriminator")
+_FOREIGN = {"ge", "gt", "le", "lt", "multiple_of"}
+_BOUNDS = {
+    *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "pattern"),
+}
 
 
 def tidy_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,15 +64,26 @@ def _tidy(node: Any, definitions: Mapping[str, Any], recursive: set[str]) -> Any
     return tidied
 
 
-def find_patterns(node: Any) -> Iterator[str]:
-    """Every regular expression in a schema."""
+def find_faults(schema: Any) -> Iterator[str]:
+    """What pydantic lets pass: patterns that Python cannot read, and bounds on a union, which come out wrong."""
+    for node in _nodes(schema):
+        pattern = node.get("pattern")
+        for text in (*([pattern] if isinstance(pattern, str) else ()), *node.get("patternProperties", ())):
+            try:
+                re.compile(text)
+            except (re.error, RecursionError, OverflowError) as error:
+                yield f"pattern {shorten(text)}: {error}"
+        is_union = "anyOf" in node or "oneOf" in node
+        if (is_union and _BOUNDS & set(node)) or _FOREIGN & set(node):
+            yield "a bound stands on a union, or on a type without it; put it on a member: Annotated[int, Ge(1)] | str"
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
     if isinstance(node, list):
         for item in node:
-            yield from find_patterns(item)
+            yield from _nodes(item)
     elif isinstance(node, dict):
-        if isinstance(node.get("pattern"), str):
-            yield node["pattern"]
-        yield from node.get("patternProperties", ())
+        yield node
         for key, value in node.items():
             if key not in _VALUES:
-                yield from find_patterns(list(value.values()) if key in _MAPS else value)
+                yield from _nodes(list(value.values()) if key in _MAPS else value)

@@ -6,7 +6,6 @@ The validator reads JSON text in strict mode. ``Signature.exact`` says whether i
 
 import inspect
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,7 @@ from pydantic_core import to_jsonable_python
 from mcpserver.context import Context
 from mcpserver.core_schema import is_exact, is_native
 from mcpserver.hints import UNIONS, describe, has_description, make_row, without_none
-from mcpserver.json_schema import find_patterns, tidy_schema
+from mcpserver.json_schema import find_faults, tidy_schema
 from toolwright.errors import DataError
 from toolwright.words import nearest, shorten
 
@@ -156,9 +155,10 @@ def _parameters(
     shown = dict(zip(fields, properties))  # an alias is shown instead of the name
     if len(properties) != len(fields):
         raise DataError(f"{where}: two parameters are shown under one alias")
+    for fault in find_faults(schema):
+        raise DataError(f"{where}: {fault}")
     for name, value in defaults.items():
         properties[shown[name]]["default"] = value
-    _check_patterns(properties, where)
     parameters: dict[str, Any] = {"type": "object", "properties": {}}
     for name, part in properties.items():
         ordered = sorted(part.items(), key=lambda item: _KEY_ORDER.get(item[0], len(_KEY_ORDER)))
@@ -167,14 +167,6 @@ def _parameters(
         parameters["required"] = [shown[name] for name in required]
     parameters["additionalProperties"] = False
     return parameters | ({"$defs": schema["$defs"]} if "$defs" in schema else {})
-
-
-def _check_patterns(properties: Mapping[str, Any], where: str) -> None:
-    for pattern in find_patterns({"properties": dict(properties)}):
-        try:
-            re.compile(pattern)
-        except (re.error, RecursionError, OverflowError) as error:
-            raise DataError(f"{where}: pattern {shorten(pattern)}: {error}") from None
 
 
 def _check_defaults(signature: Signature, where: str) -> None:
