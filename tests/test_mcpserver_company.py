@@ -179,6 +179,10 @@ def test_no_row_of_a_database_contradicts_another(name: str, query: str) -> None
 def test_what_several_files_say_about_one_thing_agrees() -> None:
     products = {row["product_id"]: row for row in rows_of("data/products.csv")}
     assert {row["sku"] for row in rows_of("data/inventory.tsv", "\t")} <= set(products)
+    stock = dict.fromkeys(products, 0)
+    for row in rows_of("data/inventory.tsv", "\t"):
+        stock[row["sku"]] += int(row["quantity"])
+    assert stock == {key: int(row["stock"]) for key, row in products.items()}
     catalog = json.loads(company_base()["files/data/catalog.json"])
     listed = {item["sku"]: item["price"] for category in catalog["categories"] for item in category["items"]}
     assert listed == {key: float(row["price"]) for key, row in products.items()}

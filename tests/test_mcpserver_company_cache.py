@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from mcpserver.company import cache, company_base
-from mcpserver.company.cache import Opened, open_below
-from toolwright.errors import ConfigError
+from mcpserver.company.cache import open_below
 
 
 @pytest.fixture(name="parent")
@@ -144,15 +143,14 @@ def test_a_process_that_dies_before_renaming_leaves_nothing_that_is_taken_for_a_
 
 
 def test_worlds_of_other_versions_go_when_nobody_opened_them_for_a_month(parent: Path) -> None:
-    for name, age in (("company-old", 0), ("company-young", None)):
-        shutil.copytree(target_of(parent) if name == "company-old" else parent / "company-old", parent / name)
-        if age is not None:
-            continue
+    current = target_of(parent)
+    for name in ("company-old", "company-young"):
+        shutil.copytree(current, parent / name)
     os.utime(parent / "company-old", (0, 0))
     os.utime(parent / "company-young")
-    shutil.rmtree(parent / f"company-{cache.generator_hash()}")
+    shutil.rmtree(current)
     open_below(parent)
-    assert {path.name for path in parent.glob("company-*")} == {"company-young", f"company-{cache.generator_hash()}"}
+    assert {path.name for path in parent.glob("company-*")} == {"company-young", current.name}
 
 
 def test_without_a_cache_the_world_goes_to_a_temporary_directory_that_goes_with_the_process(tmp_path: Path) -> None:
@@ -167,24 +165,15 @@ def test_without_a_cache_the_world_goes_to_a_temporary_directory_that_goes_with_
     assert not list((tmp_path / "tmp").iterdir())
 
 
-def test_with_no_place_at_all_the_bytes_are_still_there_and_the_folder_is_one_clear_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    expected = company_base()
-
-    def nowhere() -> Opened:
-        raise ConfigError("no place")
-
-    monkeypatch.setattr(cache, "open_company", nowhere)
-    company_base.cache_clear()
-    try:
-        assert company_base() == expected
-        from mcpserver.company import company_folder
-
-        with pytest.raises(ConfigError, match="no place"):
-            company_folder()
-    finally:
-        company_base.cache_clear()
+def test_where_nothing_can_be_written_one_line_says_what_to_set(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("no directory")
+    code = "import tempfile; from mcpserver.company.__main__ import main\n"
+    code += f"tempfile.tempdir = {str(blocked)!r}; raise SystemExit(main(['--describe']))"
+    process = start(blocked, code)
+    _, errors = process.communicate()
+    assert (process.returncode, errors.count("\n")) == (2, 1)
+    assert errors.endswith("set XDG_CACHE_HOME to a writable folder\n")
 
 
 def test_the_manifest_names_every_file_with_its_hash(parent: Path) -> None:

@@ -6,31 +6,26 @@ each file, and ``describe_folder`` the same of any other folder. ``python -m mcp
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 
-@lru_cache(maxsize=1)
 def company_base() -> Mapping[str, bytes]:
-    """The files and databases of the company world by path, with those of the desk; nothing ever writes to it."""
+    """The files and databases of the company world by path, with those of the desk; nothing ever writes to it.
+
+    Raises:
+        ConfigError: neither the user's cache nor a temporary directory can be written.
+    """
     from mcpserver.company.cache import open_company
-    from toolwright.errors import ConfigError
 
-    try:
-        return open_company().base
-    except ConfigError:  # no disk to keep it on
-        from mcpserver.company.world import generate
-
-        return MappingProxyType({path: made.content for path, made in generate().items()})
+    return open_company().base
 
 
 def company_folder() -> Path:
     """A read-only directory with ``files/`` and ``databases/`` of the company world, checked once in each process.
 
     Raises:
-        ConfigError: neither the user's cache nor a temporary directory can be written.
+        ConfigError: as ``company_base``.
     """
     from mcpserver.company.cache import open_company
 
@@ -41,7 +36,7 @@ def company_catalogue() -> list[dict[str, Any]]:
     """What is in each file and database of the company world, as ``describe_folder``, with the generator's summaries.
 
     Raises:
-        ConfigError: as ``company_folder``.
+        ConfigError: as ``company_base``.
     """
     from mcpserver.company.cache import open_company
 

@@ -52,26 +52,31 @@ def open_company() -> Opened:
         ConfigError: neither the user's cache nor a temporary directory can be written.
     """
     problems = []
-    for parent in _parents():
+    for find_parent in (_user_cache, _temporary):
         try:
-            return open_below(parent)
+            return open_below(find_parent())
         except OSError as error:
-            problems.append(f"{parent}: {error.strerror or error}")
+            problems.append(f"{error.filename or ''} {error.strerror or error}".strip())
     raise ConfigError(
         f"no place for the company world ({'; '.join(problems)}); set XDG_CACHE_HOME to a writable folder"
     )
 
 
-def _parents() -> Iterator[Path]:
-    """The user's cache, then a directory of this process."""
+def _user_cache() -> Path:
     wanted = (os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache"))
-    if absolute := [folder for folder in wanted if os.path.isabs(folder)]:
-        yield Path(absolute[0], "toolwright")
+    absolute = [folder for folder in wanted if os.path.isabs(folder)]
+    if not absolute:
+        raise FileNotFoundError("no home directory")
+    return Path(absolute[0], "toolwright")
+
+
+def _temporary() -> Path:
+    """A directory that goes with this process."""
     temporary = Path(tempfile.mkdtemp(prefix="toolwright-"))
     temporary.chmod(0o755)
     owner = os.getpid()
     atexit.register(lambda: _remove(temporary) if os.getpid() == owner else None)
-    yield temporary
+    return temporary
 
 
 def open_below(parent: Path) -> Opened:

@@ -94,8 +94,8 @@ def read_yaml(content: bytes) -> dict[str, Any]:
     """The outline of a YAML file, read without building objects."""
     import yaml
 
-    if len(content) > 512 * 1024:
-        raise UnreadableError("not read: YAML larger than 512 KiB")
+    if len(content) > 128 * 1024:
+        raise UnreadableError("not read: YAML larger than 128 KiB")
     return _outline(yaml.safe_load(decode(content)))
 
 

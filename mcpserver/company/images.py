@@ -15,7 +15,9 @@ def make_images() -> Files:
         "images/logo.png": Made(
             _save(_logo(128), "PNG"), "The company's logo: a white drop on a blue disc, transparent around."
         ),
-        "images/chart.png": Made(_save(_chart(), "PNG"), "A bar chart of five bars, the fourth of them red."),
+        "images/chart.png": Made(
+            _save(_chart(), "PNG"), "A bar chart of the orders of five products in February, the fourth bar red."
+        ),
         "images/photo.jpg": Made(_photo(), "A landscape with hills, a lake and a low sun; with EXIF camera data."),
         "images/site.jpg": Made(_save(_site(), "JPEG", quality=85), "The plant: two halls, three tanks and a road."),
         "images/animation.gif": Made(_animation(), "Four frames: a wheel with one red spoke that turns."),
@@ -55,7 +57,7 @@ def _chart() -> Any:
         draw.rectangle((left, 200 - height, left + 32, 199), fill=_RED if label == "Pipe" else _BLUE)
         draw.text((left, 206), label, fill=_DARK)
         draw.text((left + 6, 186 - height), str(height), fill=_DARK)
-    draw.text((96, 4), "Revenue 2024, kEUR", fill=_DARK)
+    draw.text((96, 4), "Orders in February", fill=_DARK)
     return image
 
 

@@ -52,9 +52,15 @@ def _sales() -> Made:
 
 
 def _inventory() -> Made:
+    """Every article is in one warehouse, ten also in a second; together they hold the stock of the price list."""
     rng = generator("inventory")
-    places = [(product.id, warehouse) for product in products() for warehouse in WAREHOUSES]
-    rows = [(*place, rng.randrange(0, 160), rng.randrange(2, 9) * 5) for place in sorted(rng.sample(places, 40))]
+    twice = set(rng.sample(products(), 10))
+    rows = []
+    for product in products():
+        first, second = rng.sample(WAREHOUSES, 2)
+        part = round(product.stock * rng.uniform(0.2, 0.8)) if product in twice else product.stock
+        parts = {first: part, second: product.stock - part} if product in twice else {first: part}
+        rows += [(product.id, place, parts[place], rng.randrange(2, 9) * 5) for place in sorted(parts)]
     return made_table(
         "sku,warehouse,quantity,reorder_level",
         rows,
