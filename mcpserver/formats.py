@@ -84,4 +84,4 @@ def same_zip(content: bytes) -> bytes:
 def readable(text: str) -> str:
     """A text from a foreign file without half characters and control characters but line ends and tabs."""
     whole = text.encode("utf-8", "replace").decode()
-    return "".join(letter for letter in whole if letter >= " " or letter in "\n\t")
+    return "".join(letter for letter in whole if (" " <= letter < "\ufffe") or letter in "\n\t" or letter > "\uffff")

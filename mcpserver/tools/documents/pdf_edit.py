@@ -51,7 +51,7 @@ def pdf_create(
     save_as: FilePath,
     content: Content,
     title: Title = "",
-    page_size: Literal["A4", "A5", "Letter"] = "A4",
+    page_size: Literal["A4", "Letter", "Legal"] = "A4",
     orientation: Literal["portrait", "landscape"] = "portrait",
 ) -> SavedPdf:
     """Make a PDF from Markdown or from headings, paragraphs, lists and tables.
