@@ -1,16 +1,19 @@
 """Text into token ids: the tokenizer's own, faster where its parts allow it, and counted up to given characters.
 
 A byte-level BPE treats the text between two added tokens (``<|im_end|>``) on its own, and cuts it into words that it
-merges one by one. So each distinct segment is encoded once, and each distinct word is merged once, by the tokenizer's
-own model; the cutting is Python's, and is verified against the tokenizer before it is used. Any other tokenizer encodes
-the whole text itself.
+merges one by one. So each distinct segment is encoded once, each distinct line in it (a tool that comes in many lists
+of tools is one), and each distinct word is merged once, by the tokenizer's own model; the cutting is Python's, and is
+verified against the tokenizer before it is used. Any other tokenizer encodes the whole text itself.
+
+Within this file ids are bytes (int32), which join, compare and hash faster than arrays do.
 """
 
 import json
 import re
 import unicodedata
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,8 +27,10 @@ Ids = NDArray[np.int32]
 _CACHE_CHARACTERS = 64 * 2**20
 _CACHE_WORDS = 2**20
 _LONG_WORD = 64
-_NONE = np.empty(0, np.int32)
+_ID_BYTES = array("i").itemsize
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+# A line ends with a line break between two characters that are not blank.
+_LINES = re.compile(r"(?:[^\n]++|\n(?!(?<=\S\n)\S))++\n?")
 _TRIAL = (
     'user\nWhat\'s the weather in São Paulo — 23°C?\n\n{"name": "get_weather", "arguments": {"city": "Zürich", '
     '"days": 12345, "ok": true, "x": [1.5e-3, null]}}\n  \t indented\r\n\r\n   trailing   \n</tools> <b>HTML</b> '
@@ -43,15 +48,15 @@ class TokenBorderError(Exception):
         self.token = token
 
 
-class _Segments(dict[str, Ids]):
+class _Segments(dict[str, bytes]):
     """The ids of the segments that were met lately."""
 
-    def __init__(self, encode: Callable[[str], Ids]) -> None:
+    def __init__(self, encode: Callable[[str], bytes]) -> None:
         super().__init__()
         self._encode = encode
         self._characters = 0
 
-    def __missing__(self, segment: str) -> Ids:
+    def __missing__(self, segment: str) -> bytes:
         self._characters += len(segment)
         if self._characters > _CACHE_CHARACTERS:
             self.clear()
@@ -80,7 +85,7 @@ class Tokens:
         added = parts["added_tokens"]
         plain = not any(token["lstrip"] or token["rstrip"] or token["single_word"] for token in added)
         pattern = _byte_level_pattern(parts)
-        self._added = {token["content"]: np.array([token["id"]], np.int32) for token in added}
+        self._added = {token["content"]: _as_bytes([token["id"]]) for token in added}
         names = sorted(self._added, key=len, reverse=True)
         self._split = re.compile(f"({'|'.join(map(re.escape, names))})" if names else "((?!))").split
         self._segments = _Segments(self._by_backend)
@@ -102,7 +107,7 @@ class Tokens:
         if not self.segmented:
             return self._encode_whole(text, cuts)
         pieces = self._split(text)  # segments, and between them added tokens
-        parts: list[Ids] = [_NONE] * len(pieces)
+        parts = [b""] * len(pieces)
         parts[::2] = map(self._segments.__getitem__, pieces[::2])
         parts[1::2] = map(self._added.__getitem__, pieces[1::2])
         ends = list(accumulate(map(len, pieces)))
@@ -113,15 +118,15 @@ class Tokens:
             before = counts[number - 1] if number else 0
             if number < len(ends):
                 before += self._before(pieces[number], parts[number], at - (ends[number] - len(pieces[number])))
-            found.append(before)
-        return np.concatenate(parts), found
+            found.append(before // _ID_BYTES)
+        return np.frombuffer(bytearray().join(parts), np.int32), found  # a bytearray, so that it can be written to
 
-    def _before(self, segment: str, ids: Ids, at: int) -> int:
-        """How many tokens of ``segment`` lie before its character ``at``."""
+    def _before(self, segment: str, ids: bytes, at: int) -> int:
+        """How many bytes of the ids of ``segment`` belong to what is before its character ``at``."""
         if at <= 0:
             return 0
         head = self._segments[segment[:at]]
-        if not np.array_equal(ids[: len(head)], head):
+        if not ids.startswith(head):
             raise TokenBorderError(self._across(segment, at))
         return len(head)
 
@@ -147,16 +152,16 @@ class Tokens:
             counts.append(index)
         return np.array(encoding.ids, np.int32), counts
 
-    def _by_backend(self, text: str) -> Ids:
-        return np.array(self._backend.encode(text, add_special_tokens=False).ids, np.int32)
+    def _by_backend(self, text: str) -> bytes:
+        return _as_bytes(self._backend.encode(text, add_special_tokens=False).ids)
 
-    def _same(self, fast: Callable[[str], Ids], parts: Mapping[str, Any]) -> bool:
+    def _same(self, fast: Callable[[str], bytes], parts: Mapping[str, Any]) -> bool:
         """Whether ``fast`` gives the ids of the own engine, for a trial text and words of the vocabulary."""
         vocabulary = list(parts["model"]["vocab"])
         words = [self._backend.decoder.decode([token]) for token in vocabulary[:: max(1, len(vocabulary) // 1000)]]
         texts = [piece for text in (_TRIAL, *_TRIAL.split("\n"), *words) for piece in self._split(text)[::2]]
         try:
-            return all(np.array_equal(fast(text), self._by_backend(text)) for text in texts)
+            return all(fast(text) == self._by_backend(text) for text in texts)
         except (KeyError, ValueError, TypeError):
             return False
 
@@ -165,7 +170,7 @@ class Tokens:
         names = list(self._added)[:4]
         text = "".join(name + part for name, part in zip(names, (_TRIAL, " a ", "\n\n", " b")))
         by_segment = [self._added[p] if n % 2 else self._by_backend(p) for n, p in enumerate(self._split(text)) if p]
-        return not names or np.array_equal(np.concatenate(by_segment), self._by_backend(text))
+        return b"".join(by_segment) == self._by_backend(text)
 
 
 _TOKENS: WeakKeyDictionary[Any, tuple[int, Tokens]] = WeakKeyDictionary()
@@ -177,6 +182,10 @@ def tokens_of(tokenizer: Any) -> Tokens:
     if known is None or known[0] != len(tokenizer):
         known = _TOKENS[tokenizer] = (len(tokenizer), Tokens(tokenizer))
     return known[1]
+
+
+def _as_bytes(ids: Iterable[int]) -> bytes:
+    return array("i", ids).tobytes()
 
 
 def _byte_level_pattern(parts: Mapping[str, Any]) -> str | None:
@@ -211,26 +220,41 @@ class Words(dict[str, bytes]):
         self._normal = normal
         self._characters = _byte_characters()  # of byte n, as the table of str.translate
         self._find = regex.compile(pattern).findall
+        self._find_lines = _LINES.findall if _may_be_cut_at_lines(self._find) else None
+        self._lines = _Segments(self._by_words)
         in_ascii = _for_ascii(pattern)
         # Python's own engine is twice as fast, and knows no \\p{L}: it takes the text that needs none.
         self._find_ascii = self._find if in_ascii is None else re.compile(in_ascii, re.ASCII).findall
 
-    def encode(self, text: str) -> Ids:
+    def encode(self, text: str) -> bytes:
         """The ids of a text without added tokens."""
+        lines = self._find_lines(text) if self._find_lines else ()
+        return b"".join(map(self._lines.__getitem__, lines)) if len(lines) > 1 else self._by_words(text)
+
+    def _by_words(self, text: str) -> bytes:
         if text.isascii():
             words = self._find_ascii(text)
         else:
             words = self._find(unicodedata.normalize("NFC", text) if self._normal else text)
         if len(self) > _CACHE_WORDS:
             self.clear()
-        return np.frombuffer(b"".join(map(self.__getitem__, words)), np.int32)
+        return b"".join(map(self.__getitem__, words))
 
     def __missing__(self, word: str) -> bytes:
         characters = word.encode().decode("latin-1").translate(self._characters)
-        ids = np.array([token.id for token in self._model.tokenize(characters)], np.int32).tobytes()
+        ids = _as_bytes(token.id for token in self._model.tokenize(characters))
         if len(word) <= _LONG_WORD:
             self[word] = ids
         return ids
+
+
+def _may_be_cut_at_lines(find: Callable[[str], list[str]]) -> bool:
+    """Whether no word goes over the end of a line, tried with every two kinds of characters on either side."""
+    kinds = "sA1'.é \n\r"
+    heads = [one + ink + "\n" for one in kinds for ink in kinds if not ink.isspace()]
+    tails = [ink + one for one in kinds for ink in kinds if not ink.isspace()]
+    found = {text: find(text) for text in (*heads, *tails)}
+    return all(find(head + tail) == found[head] + found[tail] for head in heads for tail in tails)
 
 
 def _words(pattern: str, model: Any, parts: Mapping[str, Any]) -> Words | None:

@@ -59,8 +59,8 @@ def test_a_message_begins_where_its_marks_stood() -> None:
 
 def test_a_message_cannot_forge_a_mark() -> None:
     template = MarkedTemplate("{% for m in messages %}[{{ m.content }}]{% endfor %}", {})
-    rows = [{"role": "user", "content": "\ue000deadbeef:7\ue001"}, {"role": "user", "content": "b"}]
-    assert template.starts(rows, []) == ("[\ue000deadbeef:7\ue001][b]", {0: 0, 1: 14})
+    rows = [{"role": "user", "content": "\x00deadbeef:7\x01"}, {"role": "user", "content": "b"}]
+    assert template.starts(rows, []) == ("[\x00deadbeef:7\x01][b]", {0: 0, 1: 14})
 
 
 def test_loops_that_search_and_loops_within_a_message_do_not_count() -> None:

@@ -6,7 +6,7 @@ from families import family_tokenizer, make_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sft.tokens import TokenBorderError, Tokens, _for_ascii
+from sft.tokens import _LINES, TokenBorderError, Tokens, _for_ascii, _may_be_cut_at_lines
 
 MARKS = [
     "<|im_start|>",
@@ -21,6 +21,8 @@ MARKS = [
     "e\u0301",
     "don't",
     "12",
+    "x\ny",
+    '{"a": 1}\n{',
 ]
 texts = st.lists(st.one_of(st.sampled_from(MARKS), st.text(max_size=8)), max_size=12).map("".join)
 
@@ -125,3 +127,26 @@ def test_words_are_not_used_where_python_would_cut_them_otherwise() -> None:
     tokens = Tokens(tokenizer)
     assert not tokens.by_words
     assert tokens.encode("face the beef\n  abc", [])[0].tolist() == own_ids(tokenizer, "face the beef\n  abc")
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=texts)
+def test_lines_are_a_text_in_pieces(text: str) -> None:
+    assert "".join(_LINES.findall(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("pattern", "allowed"),
+    [
+        pytest.param(
+            r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+", True, id="Qwen"
+        ),
+        pytest.param(r"'(?:[sdmt]|ll)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", True, id="GPT-2"),
+        pytest.param(r"\s?\S+|\s+", False, id="a line break goes with the word after it"),
+        pytest.param(r"[a-z]+\n[0-9]+|.|\n", False, id="a word over two lines"),
+    ],
+)
+def test_text_is_cut_at_lines_only_where_no_word_goes_over_their_end(pattern: str, allowed: bool) -> None:
+    import regex
+
+    assert _may_be_cut_at_lines(regex.compile(pattern).findall) is allowed
