@@ -46,6 +46,8 @@ def find_modules(source: str) -> list[Found]:
         DataError: a module that cannot be imported, or that defines a tool twice; names file and line.
     """
     path = Path(source)
+    if not source.strip():
+        raise ConfigError("tools: an empty name is no folder, no .py file and no name of a package")
     if path.is_dir():
         found = list(_walk_folder(path.resolve()))
     elif ":" in source and not path.exists():
