@@ -1,0 +1,1 @@
+"""Text: words, patterns, comparison, encodings, structured text."""
