@@ -32,7 +32,7 @@ class World:
         self.seed = seed
         self.pictures: list[Picture] = []
 
-    def call(self, function: Function | Tool, **arguments: Any) -> Any:
+    def call(self, function: Function | Tool, /, **arguments: Any) -> Any:
         """Call a tool as the dispatcher does: schema, types, function, JSON; gives the JSON value.
 
         Raises:

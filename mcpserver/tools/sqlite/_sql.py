@@ -157,6 +157,8 @@ def page_rows(names: Sequence[str], rows: Sequence[Sequence[Any]], total: int, o
     found = [dict(zip(names, row)) for row in rows]
     if any(json_bytes(row) > MAX_RESULT_BYTES // 2 for row in found):
         found = [{name: cut(v, 40) if isinstance(v, str) else v for name, v in row.items()} for row in found]
+    if found and json_bytes(found[0]) > MAX_RESULT_BYTES - 10:
+        raise ToolError("limit", f"a row of {len(found[0])} columns is too long to be shown; select fewer columns")
     taken = page("rows", found, 0, len(found) or 1)["rows"]
     after = offset + len(taken)
     return {"rows": taken, "total": total, **({"next_offset": after} if after < total else {})}

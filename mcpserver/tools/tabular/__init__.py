@@ -1,0 +1,1 @@
+"""Tables in CSV, TSV, JSON, JSONL, Excel and Parquet files."""
