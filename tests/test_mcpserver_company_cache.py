@@ -94,8 +94,11 @@ def put_a_file_in_its_place(target: Path) -> None:
     ],
 )
 def test_a_damaged_world_is_made_anew(parent: Path, damage: object) -> None:
-    make_writable(target_of(parent))
-    damage(target_of(parent))  # type: ignore[operator]
+    target = target_of(parent)
+    make_writable(target)
+    damage(target)  # type: ignore[operator]
+    if target.is_dir():
+        target.chmod(0o555)
     opened = open_below(parent)
     assert opened.base == company_base()
     assert not list(parent.glob(".half-*"))
@@ -112,6 +115,12 @@ def start(home: Path, code: str = OPEN, **environment: str) -> subprocess.Popen[
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_a_world_in_a_cache_that_cannot_be_written_is_opened(parent: Path) -> None:
+    parent.chmod(0o555)
+    assert open_below(parent).base == company_base()
+    parent.chmod(0o755)
 
 
 def test_processes_that_start_at_once_share_one_whole_world(tmp_path: Path) -> None:
@@ -148,6 +157,7 @@ def test_worlds_of_other_versions_go_when_nobody_opened_them_for_a_month(parent:
         shutil.copytree(current, parent / name)
     os.utime(parent / "company-old", (0, 0))
     os.utime(parent / "company-young")
+    make_writable(current)
     shutil.rmtree(current)
     open_below(parent)
     assert {path.name for path in parent.glob("company-*")} == {"company-young", current.name}

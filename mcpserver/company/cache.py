@@ -144,6 +144,7 @@ def _make(parent: Path, target: Path) -> Opened:
         _write(half)
         if target.exists():
             damaged = Path(tempfile.mkdtemp(prefix=_HALF, dir=parent))
+            target.chmod(0o755)  # a directory that cannot be written cannot change its parent either
             target.rename(damaged / "damaged")
             _remove(damaged)
         try:
