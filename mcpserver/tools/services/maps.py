@@ -135,13 +135,9 @@ def plan_route(
     state = context.read(_SERVICE, make_map)
     points = [point_of(state, stop, "stops") for stop in stops]
     route = list(range(len(stops)))
-    if order == "shortest":  # the nearest stop next; first and last stay
-        middle, route = set(route[1:-1]), [0]
-        while middle:
-            here = points[route[-1]]
-            route.append(min(middle, key=lambda index: (distance_km(here, points[index]), index)))
-            middle.remove(route[-1])
-        route.append(len(stops) - 1)
+    if order == "shortest":  # first and last stay; at most four between them, so all 24 orders are tried
+        tries = ([route[0], *middle, route[-1]] for middle in itertools.permutations(route[1:-1]))
+        route = min(tries, key=lambda way: sum(distance_km(points[a], points[b]) for a, b in itertools.pairwise(way)))
     legs = []
     for start, end in itertools.pairwise(route):
         way_km, minutes = travel(points[start], points[end], mode)
