@@ -91,8 +91,15 @@ class Tool:
         return self.function(**values) if name is None else self.function(**{name: context}, **values)
 
     def prepare(self, result: object) -> dict[str, Any]:
-        """The result as the JSON object that is served; see ``binding.prepare_result``."""
-        return prepare_result(result, self.wraps_result)
+        """The result as the JSON object that is served; values inside it are left to ``binding.to_plain``.
+
+        Raises:
+            ToolError: ``tool_error``, when the tool promises an object and gave something else.
+        """
+        try:
+            return prepare_result(result, self.wraps_result)
+        except TypeError as error:
+            raise ToolError("tool_error", f"{self.spec.name} failed: {error}") from None
 
 
 def make_tool(function: Function, toolset: str, category: str = "", runs_in: RunsIn = "worker") -> Tool:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from mcpserver.binding import to_plain
 from mcpserver.tool_error import ToolError
 
 MAX_RESULT_BYTES = 64 * 1024
@@ -17,7 +18,7 @@ def render(value: Any) -> str:
         ToolError: a number that is not finite, or a value that is no JSON.
     """
     try:
-        text = json.dumps(_whole(value), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(_whole(value), ensure_ascii=False, allow_nan=False, default=to_plain)
         text.encode()
     except UnicodeEncodeError:
         return json.dumps(value)

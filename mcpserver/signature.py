@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from mcpserver.context import Context
+from mcpserver.context import Cell, Context
 from mcpserver.core_schema import is_exact, is_native
 from mcpserver.hints import UNIONS, describe, has_description, make_row, without_none
 from mcpserver.json_schema import find_faults, tidy_schema
@@ -203,8 +203,9 @@ def read_output(function: Function, place: str) -> tuple[dict[str, Any], bool]:
     hints = read_hints(function, place)
     if "return" not in hints:
         raise DataError(f"{where} has no return hint; write what it returns, such as '-> dict[str, Any]'")
+    hint = str if hints["return"] is Cell else hints["return"]  # what code prints is served, not the request to run it
     try:
-        schema = _output_of(hints["return"])
+        schema = _output_of(hint)
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{where}: its return hint cannot become JSON Schema: {shorten(reason, 300)}") from error
