@@ -1,0 +1,1 @@
+"""The operating system inside the environment: variables, clock, permissions, schedules, logs, settings."""
