@@ -100,11 +100,19 @@ def cell_value(value: Any) -> Any:
     return value
 
 
-def put(sheet: Any, row: int, column: int, value: Any) -> None:
-    """Set a cell to a value; a text that begins with ``=`` stays a text."""
+def put(sheet: Any, row: int, column: int, value: Any, *, is_formula: bool = False) -> None:
+    """Set a cell; a text that begins with ``=`` stays a text unless it is meant as a formula.
+
+    Raises:
+        ToolError: ``limit``; ``tool_error`` for a cell that is hidden by a merged one.
+    """
+    from openpyxl.cell import MergedCell
+
     cell = sheet.cell(row, column)
+    if isinstance(cell, MergedCell):
+        raise ToolError("tool_error", f"cell: {cell.coordinate} is merged with others; set the upper left one of them")
     cell.value = cell_value(value)
-    if isinstance(value, str):
+    if isinstance(value, str) and not is_formula:
         cell.data_type = "s"
 
 
