@@ -228,9 +228,9 @@ def test_the_list_command_shows_tools_and_json(capsys):
     assert main(["--list", "--toolset", "maths"]) == 0
     assert "percent_change(old, new): Compute" in capsys.readouterr().out
     assert main(["--list", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 34
+    assert len(json.loads(capsys.readouterr().out)) == len(all_tools())
     assert main(["--list", "--toolset", "math"]) == 2
-    assert capsys.readouterr().err == "error: unknown toolset 'math'; did you mean \"maths\"?\n"
+    assert capsys.readouterr().err.startswith("error: no toolset, category or tool 'math'; did you mean \"maths\"")
 
 
 def test_a_terminated_stdio_server_leaves_no_files(tmp_path):
