@@ -1,4 +1,8 @@
-"""What the simulated services share: finding records, pages of lists, ids, and complaints about what is wrong."""
+"""What the simulated services share: finding records, pages of lists, ids, and complaints about what is wrong.
+
+Independent parallel calls leave the same state in any order: labels, members, links and sums are kept sorted. The
+exceptions are what is numbered or told in the order of the calls: new ids, and comments, activities and subtasks.
+"""
 
 import datetime
 import json
