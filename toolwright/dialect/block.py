@@ -107,7 +107,7 @@ def load_json(text: str) -> Any:
         BlockError: kind ``not_json``.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = _STRICT.decode(text)
     except json.JSONDecodeError as error:
         raise BlockError("not_json", f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos}") from None
     except (ValueError, RecursionError) as error:
@@ -137,6 +137,9 @@ def _finite(digits: str) -> float:
     if number in (float("inf"), float("-inf")):
         raise ValueError(f"the number {shorten(digits, 40)} is too large")
     return number
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _check_nesting(value: Any) -> None:

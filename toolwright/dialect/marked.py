@@ -114,6 +114,12 @@ class Marked:
         return _any_of(self.body_marks)
 
     @cached_property
+    def unmarked(self) -> re.Pattern[str]:
+        """Matches a piece of a body that has no mark outside quotes, nor the beginning of one; it may be empty."""
+        first = re.escape("".join({mark[0] for mark in self.body_marks}))
+        return re.compile("|".join((f"(?:[^{first}]++", *map(_whole, self.quotes))) + ")*+", re.DOTALL)
+
+    @cached_property
     def inside(self) -> dict[str, tuple[Quote, re.Pattern[str]]]:
         """By the beginning of a quote: the quote, and a pattern of what counts inside it."""
         return {quote.begin: (quote, _inside(quote)) for quote in self.quotes}
@@ -126,3 +132,8 @@ def _any_of(marks: Sequence[str]) -> re.Pattern[str]:
 def _inside(quote: Quote) -> re.Pattern[str]:
     others = (r"|\\" if quote.escapes else "") + ("" if quote.lines else r"|[\x00-\x1f]")
     return re.compile(re.escape(quote.end) + others)
+
+
+def _whole(quote: Quote) -> str:
+    escape = r"|\\." if quote.escapes else ""
+    return f"{re.escape(quote.begin)}(?:(?!{_inside(quote).pattern}).{escape})*+{re.escape(quote.end)}"

@@ -162,6 +162,8 @@ class Scanner:
         """Move ``_at`` to the first mark outside quotes, or to the first character that a quote may not hold."""
         form = self._form
         while True:
+            if not self._quote and (unmarked := form.unmarked.match(self._buffer, self._at)):
+                self._at = unmarked.end()  # in one go, as nearly all of a body is
             quote, pattern = form.inside[self._quote] if self._quote else (None, form.outside)
             found = pattern.search(self._buffer, self._at)
             if not found:
