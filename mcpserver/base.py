@@ -84,7 +84,7 @@ def _look(folder: Path) -> Base:
     workspace = Workspace(folder)
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     try:
-        tables = hash_folder(workspace.databases)
+        tables = hash_folder(workspace.databases, must_read=True)
     except sqlite3.Error as error:
         raise ConfigError(f"base world {folder}: a database cannot be read ({error}); replace it") from None
     hashes = {f"file:{name}": value for name, value in workspace.hashes().items()}

@@ -135,6 +135,8 @@ def open_database(
             raise _explain(error, connection, access) from None
         except (OverflowError, UnicodeEncodeError) as error:
             raise ToolError("bad_arguments", f"the database cannot hold such a value: {error}") from None
+        except UnicodeDecodeError as error:  # a name in a damaged schema
+            raise ToolError("tool_error", f"the database is damaged: {error}") from None
         except MemoryError:
             raise ToolError("limit", "the database needs more memory than there is; nothing was changed") from None
 
@@ -232,11 +234,25 @@ def hash_tables(connection: sqlite3.Connection) -> dict[str, str]:
     return hashes
 
 
-def hash_folder(folder: Path) -> dict[str, str]:
-    """The hashes of what is in a folder of databases: ``database/``, and ``database/table`` (or index, or view)."""
+def hash_folder(folder: Path, *, must_read: bool = False) -> dict[str, str]:
+    """The hashes of what is in a folder of databases: ``database/``, and ``database/table`` (or index, or view).
+
+    A database that cannot be read is hashed as a file.
+
+    Raises:
+        sqlite3.Error: a database cannot be read, and ``must_read``.
+    """
     hashes: dict[str, str] = {}
-    for path in sorted(folder.glob("*.db")):
-        with closing(sqlite3.connect(path)) as connection:
-            hashes |= {f"{path.stem}/": "database"}  # so that an empty one is seen
-            hashes |= {f"{path.stem}/{table}": value for table, value in hash_tables(connection).items()}
+    for name in database_names(folder):
+        path = folder / f"{name}.db"
+        try:
+            with closing(sqlite3.connect(path)) as connection:
+                tables = hash_tables(connection)
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if must_read:
+                raise sqlite3.DatabaseError(f"{path.name}: {error}") from None
+            hashes[f"{name}/"] = f"broken:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+            continue
+        hashes[f"{name}/"] = "database"  # so that an empty one is seen
+        hashes |= {f"{name}/{table}": value for table, value in tables.items()}
     return hashes

@@ -1,4 +1,5 @@
 import json
+import random
 import signal
 import sqlite3
 import time
@@ -516,6 +517,24 @@ def test_checks_find_broken_references_and_broken_files(world):
     assert refusal(world, check_integrity, database="shop") == "tool_error"
     path.write_bytes(BASE["databases/shop.db"][:5000])
     assert refusal(world, query_database, database="shop", query="SELECT * FROM customers") == "tool_error"
+
+
+def test_damaged_databases_end_in_typed_errors_and_still_have_a_hash(world):
+    rng = random.Random(4)
+    path = world.workspace.databases / "shop.db"
+    for _ in range(150):
+        content = bytearray(BASE["databases/shop.db"])
+        for _ in range(rng.choice([1, 30, 300])):
+            content[rng.randrange(rng.choice([100, 4096, len(content)]))] = rng.randrange(256)
+        path.write_bytes(bytes(content))
+        tool = TOOLS[rng.choice(sorted(TOOLS))]
+        with suppress(ToolError):
+            world.call(tool, **tool.examples[0])
+        path.write_bytes(bytes(content))
+        assert "shop/" in hash_folder(world.workspace.databases)
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(sqlite3.Error, match="shop"):
+        hash_folder(world.workspace.databases, must_read=True)
 
 
 def test_databases_are_made_and_copied_within_bounds(world):
