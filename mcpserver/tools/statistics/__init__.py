@@ -1,0 +1,1 @@
+"""Statistics: samples, tests, models, plans of studies."""
