@@ -5,21 +5,20 @@ imported by sandboxed workers.
 """
 
 import datetime
-import hashlib
 import json
 import marshal
-import random
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mcpserver.tool_error import ToolError
 from mcpserver.workspace import Workspace
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # hints only: a worker starts in milliseconds, and these take most of them
+    import sqlite3
+    from contextlib import AbstractContextManager
+    from random import Random
+
     from mcpserver.databases import Access
 
 FIRST_MOMENT = datetime.datetime(2025, 3, 17, 9, 0)
@@ -28,19 +27,17 @@ MAX_PICTURE_BYTES = 1024 * 1024
 MAX_PICTURES = 4
 
 State = dict[str, Any]
-MakeState = Callable[[random.Random], State]
+MakeState = Callable[["Random"], State]
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """An image that goes to the model beside the text of a result."""
 
     mime_type: str
     content: bytes
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """What a tool returns to have code run by the environment's Python, with the variables of earlier cells.
 
     Attributes:
@@ -54,13 +51,13 @@ class Cell:
     restart: bool = False
 
 
-@dataclass
 class Services:
     """The state of the simulated services of one environment: JSON objects by service name, made on first use."""
 
-    seed: int
-    states: dict[str, State] = field(default_factory=dict)
-    first: dict[str, bytes] = field(default_factory=dict)
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.states: dict[str, State] = {}
+        self.first: dict[str, bytes] = {}
 
     def get(self, name: str, make: MakeState) -> State:
         """The state of a service; ``make`` draws the first one from a generator of the service's own."""
@@ -72,16 +69,23 @@ class Services:
     def changed(self) -> dict[str, str]:
         """The SHA-256 of each state that is not the first one any more: looking at a service changes nothing."""
         return {
-            name: hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+            name: _sha256(json.dumps(state, sort_keys=True)).hex()
             for name, state in self.states.items()
             if state != marshal.loads(self.first[name])
         }
 
 
-def draw(seed: int, *names: object) -> random.Random:
+def _sha256(text: str) -> bytes:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).digest()
+
+
+def draw(seed: int, *names: object) -> "Random":
     """A random generator that depends only on the seed and the names."""
-    text = json.dumps([seed, *map(str, names)])
-    return random.Random(hashlib.sha256(text.encode()).digest())
+    from random import Random
+
+    return Random(_sha256(json.dumps([seed, *map(str, names)])))
 
 
 def nobody(question: str) -> str:
@@ -133,11 +137,11 @@ class Context:
             raise ToolError("tool_error", "this tool runs in the server and has no files")
         return self._workspace
 
-    def random(self, *names: object) -> random.Random:
+    def random(self, *names: object) -> "Random":
         """A generator that depends only on the environment's seed and the names."""
         return draw(self.seed, *names)
 
-    def open_database(self, name: str, access: "Access" = "rows") -> AbstractContextManager[sqlite3.Connection]:
+    def open_database(self, name: str, access: "Access" = "rows") -> "AbstractContextManager[sqlite3.Connection]":
         """Open one of the environment's databases for this call, under the authorizer; see ``mcpserver.databases``."""
         from mcpserver.databases import open_database
 

@@ -124,6 +124,18 @@ class Environment:
         if self._worker is not None:
             await self._worker.wait_closed()
 
+    async def reset(self, seed: int | None = None) -> None:
+        """Make this environment a fresh one, for the same seed or another; cheaper than a new one.
+
+        Raises:
+            ToolError: the environment is closed or broken.
+        """
+        self.seed = self.seed if seed is None else seed
+        self.services = Services(self.seed)
+        if self._worker is not None:
+            async with self._turn:
+                await self._worker.reset()
+
     @property
     def tools(self) -> list[ToolSpec]:
         """The tools on offer, as models see them."""
@@ -141,8 +153,10 @@ class Environment:
             else:
                 value, pictures = await self._run_in_worker(tool, text, call.arguments)
             if isinstance(value, Cell):
-                value, pictures = await self._run_cell(value)
-            content = cap(value if isinstance(value, str) else render(value))
+                text, pictures = await self._run_cell(value)
+            else:
+                text = render(tool.prepare(value))
+            content = cap(text)
         except ToolError as error:
             return ToolResult(content=error_text(error), error=error.kind)
         return ToolResult(content=content, pictures=tuple(map(_data_url, pictures)))
@@ -166,7 +180,7 @@ class Environment:
         values = tool.bind_json(text)
         context = Context(self.seed, services=self.services, ask_human=self._ask_human)
         try:
-            value = tool.function(context, **values) if tool.takes_context else tool.function(**values)
+            value = tool.run(context, values)
         except ToolError:
             raise
         except Exception as error:
@@ -175,14 +189,14 @@ class Environment:
         return value, context.pictures
 
     async def _run_in_worker(self, tool: Tool, text: str, arguments: dict[str, Any]) -> tuple[Any, list[Picture]]:
-        tool.bind_json(text)
+        values = tool.bind_json(text)
         request = {
             "module": tool.module,
             "is_file": tool.is_file,
             "function": tool.function.__name__,
-            "arguments": arguments,
+            "arguments": arguments if tool.needs_conversion else values,
             "convert": tool.needs_conversion,
-            "takes_context": tool.takes_context,
+            "context_name": tool.context_name,
             "seed": self.seed,
         }
         async with self._turn:

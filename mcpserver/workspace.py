@@ -5,10 +5,8 @@ standard library, since it is used by sandboxed workers. The sandbox holds witho
 error that they understand, and which is all there is where no sandbox can run.
 """
 
-import hashlib
 import os
 import stat
-import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +37,8 @@ class Workspace:
         Raises:
             ToolError: ``denied`` for absolute paths, ``..`` and links; ``bad_arguments`` for others.
         """
+        import unicodedata
+
         hidden = any(unicodedata.category(character) in ("Cc", "Cf") for character in path)
         if hidden or "\\" in path or len(path) > MAX_PATH:
             raise ToolError("bad_arguments", f"{parameter}: {shorten(path, 60)} is not a path such as notes/plan.md")
@@ -187,6 +187,8 @@ class Workspace:
 
     def hashes(self) -> dict[str, str]:
         """The SHA-256 of each plain file and the target of each link, by path below ``files/``."""
+        import hashlib
+
         found = {}
         for top, folders, names in os.walk(self.files):
             folders.sort()

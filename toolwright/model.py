@@ -5,6 +5,7 @@ stages need no checks of their own. Imports torch; transformers and PEFT are imp
 """
 
 import json
+import logging
 import os
 import random
 import warnings
@@ -20,6 +21,9 @@ from toolwright.config_file import find_file
 from toolwright.dialect import check_template
 from toolwright.errors import ModelError
 from toolwright.words import shorten
+
+# Says at every import, which PEFT makes, that a faster kernel for CPUs is elsewhere.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ADAPTER_WEIGHTS = "adapter_model.safetensors"

@@ -3,7 +3,6 @@
 Kept apart, since sandboxed workers import it and must start in milliseconds.
 """
 
-import difflib
 import json
 from collections.abc import Sequence
 
@@ -35,6 +34,8 @@ def close_matches(name: object, options: Sequence[object]) -> str:
     """Up to three options that look like the name, as a phrase; empty when none does."""
     if not isinstance(name, str):
         return ""
+    import difflib  # wrong names are rare, and a worker starts sooner without
+
     by_lower = {option.lower(): option for option in reversed(options) if isinstance(option, str)}
     close = difflib.get_close_matches(name.lower()[:200], list(by_lower), n=3)
     return " or ".join(show(by_lower[key]) for key in close)

@@ -8,7 +8,6 @@ Source: the man pages seccomp(2), landlock(7), prctl(2), setrlimit(2); numbers f
 
 import ctypes
 import os
-import platform
 import resource
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +52,7 @@ def _code(operation: int, value: int, if_true: int = 0, if_false: int = 0) -> by
 
 def _filter(protected: Sequence[int], sockets: bool) -> bytes:
     """The BPF program: what is forbidden fails with EPERM, everything else is allowed."""
-    column, architecture = _ARCHITECTURES[platform.machine()]
+    column, architecture = _ARCHITECTURES[os.uname().machine]
     refuse, unknown = _code(_RETURN, _ERRNO | _EPERM), _code(_RETURN, _ERRNO | _ENOSYS)
     program = [
         _code(_LOAD_WORD, _ARCH),
@@ -96,8 +95,8 @@ def forbid_calls(protected: Sequence[int], *, sockets: bool) -> None:
     Raises:
         OSError: seccomp is not available, or not for this processor.
     """
-    if platform.machine() not in _ARCHITECTURES:
-        raise OSError(0, f"no list of system calls for {platform.machine()}")
+    if os.uname().machine not in _ARCHITECTURES:
+        raise OSError(0, f"no list of system calls for {os.uname().machine}")
     program = _filter(protected, sockets)
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))

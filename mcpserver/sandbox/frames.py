@@ -1,41 +1,56 @@
-"""Messages over a stream socket between server and sandbox: four bytes of length, then JSON."""
+"""Messages over a stream socket between server and sandbox: four bytes of length, then the message.
+
+Inside, a socket is a bare descriptor, and nothing is imported before it is needed: what a keeper holds in memory is
+held once for each environment.
+"""
 
 import json
-import socket
-import struct
-from typing import Any
+import os
 
-HEADER = struct.Struct(">I")
+LENGTH_BYTES = 4
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 
 
-def pack(message: Any) -> bytes:
-    """One message as bytes."""
-    body = json.dumps(message, allow_nan=False).encode()
-    return HEADER.pack(len(body)) + body
+def pack(message: object) -> bytes:
+    """One message as bytes of JSON."""
+    return frame(json.dumps(message, allow_nan=False).encode())
 
 
-def send(connection: socket.socket, message: Any) -> None:
-    """Send one message, blocking."""
-    connection.sendall(pack(message))
+def frame(body: bytes) -> bytes:
+    """The bytes of one message, with their length."""
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
-def receive(connection: socket.socket) -> Any:
+def write(descriptor: int, data: bytes) -> None:
+    """Write all bytes, blocking.
+
+    Raises:
+        OSError: the other side is gone.
+    """
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def read(descriptor: int) -> bytes:
     """Wait for one message.
 
     Raises:
         EOFError: the other side is gone.
     """
-    (length,) = HEADER.unpack(_read(connection, HEADER.size))
+    length = int.from_bytes(_read(descriptor, LENGTH_BYTES), "big")
     if length > MAX_FRAME_BYTES:
         raise EOFError(f"a message of {length} bytes")
-    return json.loads(_read(connection, length))
+    return _read(descriptor, length)
 
 
-def _read(connection: socket.socket, length: int) -> bytes:
+def _read(descriptor: int, length: int) -> bytes:
     parts = bytearray()
     while len(parts) < length:
-        part = connection.recv(min(1 << 20, length - len(parts)))
+        try:
+            part = os.read(descriptor, min(1 << 20, length - len(parts)))
+        except ConnectionResetError:
+            part = b""
         if not part:
             raise EOFError("the other side is gone")
         parts += part

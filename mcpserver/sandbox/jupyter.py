@@ -8,13 +8,13 @@ import os
 import queue
 import re
 import signal
-import socket
 import sys
 import tempfile
 from typing import Any
 
 from mcpserver.sandbox import frames
-from mcpserver.sandbox.repl import DENIALS, LIMITS, MAX_PICTURE_BYTES, MAX_PICTURES, shorten_output
+from mcpserver.sandbox.hands import LIMITS
+from mcpserver.sandbox.repl import DENIALS, MAX_PICTURE_BYTES, MAX_PICTURES, shorten_output
 
 START_TIMEOUT_S = 30.0
 MAX_KEPT = 4 * 1024 * 1024
@@ -24,19 +24,19 @@ _SHELL += "print(_c.stdout.decode(errors='replace'), _c.stderr.decode(errors='re
 _SHELL += "assert not _c.returncode, f'exit code {{_c.returncode}}'"
 
 
-def serve(connection: socket.socket, config: dict[str, Any]) -> None:
+def serve(connection: int, config: dict[str, Any]) -> None:
     """Answer requests until the other side closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the kernel gets it too, and stops its cell
     client, manager = _start(config)
     while True:
         try:
-            request = frames.receive(connection)
+            request = json.loads(frames.read(connection))
         except EOFError:
             manager.shutdown_kernel(now=True)
             return
         code = _SHELL.format(json.dumps(request["code"])) if request["shell"] else request["code"]
         reply = run_cell(client, manager, code)
-        frames.send(connection, {"id": request["id"], "kernel": [manager.provisioner.pid], **reply})
+        frames.write(connection, frames.pack({"id": request["id"], "kernel": [manager.provisioner.pid], **reply}))
 
 
 def _start(config: dict[str, Any]) -> tuple[Any, Any]:

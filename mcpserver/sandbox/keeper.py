@@ -1,222 +1,211 @@
-"""The process that owns a sandbox: it forks the ones that work, replaces them, and bounds all of them together.
+"""The process in a sandbox that runs the tools of the catalogue, and owns the one that runs code which a model wrote.
 
-Started as a program by ``worker`` with the numbers of three sockets: control, tools and python. The first message on
-control is the configuration; the answer tells that the files are in place. Each further message is a command with an
-answer, but for ``watch``. It runs nothing that a model wrote, and nothing that a model wrote can signal or read it.
+A shell starts it with the numbers of three sockets, and again when the server has killed it over a call that took too
+long: files stay, for the shell holds the sandbox. On control comes the configuration (marshal), then commands,
+``{"do", "keep"}``; it answers in words: ``ready``, ``failed why``, ``done action count``, and ``event reason`` about a
+cell that is watched. On tools come requests for ``hands``. Python has the third socket.
 """
 
+import gc
+import marshal
 import os
 import select
-import shutil
 import signal
-import socket
 import stat
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mcpserver.sandbox import confine, frames, hands
+from mcpserver.workspace import Workspace
+
+AGAIN = "again"
 WATCH_S = 0.05
 MAX_INODES = 20_000
 
 
 class Keeper:
-    """The state of one sandbox: its configuration, and the processes that work in it.
+    """The state of one sandbox: its configuration, and its Python.
 
-    The configuration has ``root`` (folder of the environment), ``base`` and ``files`` (what to copy from where),
-    ``user`` (to become, or null), ``paths`` (for imports), ``limits``, ``landlock`` (readable paths, or null),
-    ``seccomp``, ``sockets``, ``memory_bytes``, ``disk_bytes``, ``seed`` and ``tool_paths``.
+    The configuration has ``root`` (folder of the environment), ``temporary``, ``remove`` (both at the end), ``base``
+    and ``files`` (what to copy from where), ``user`` (to become, or None), ``paths`` and ``tool_paths`` (for imports),
+    ``limits``, ``landlock`` (readable paths, or None), ``seccomp``, ``sockets``, ``memory_bytes``, ``disk_bytes`` and
+    ``jupyter``.
     """
 
-    def __init__(self, config: dict[str, Any], control: socket.socket, sockets: dict[str, int]) -> None:
+    def __init__(self, config: dict[str, Any], control: int, tools: int, python: int) -> None:
         self.config = config
-        self.control = control
-        self.workers: dict[str, int] = {}
-        self.sockets = sockets
-        self.watching = ""
+        self.control, self.tools, self.socket = control, tools, python
+        self.python = 0
+        self.watching = False
+        self.workspace = Workspace(Path(config["root"]))
 
-    def prepare(self) -> None:
-        """Put the files in place and give up what the keeper does not need."""
-        from mcpserver.sandbox import confine
-
+    def prepare(self, again: bool) -> None:
+        """Put the files in place, but for a second start, and give up what is not needed."""
+        config = self.config
         confine.adopt_orphans()
-        root, user = Path(self.config["root"]), self.config["user"]
-        if user is not None:
-            confine.become(user)
+        if config["user"] is not None:
+            confine.become(config["user"])
         confine.hide_memory(True)
-        confine.forbid_privileges()
-        for folder in ("files", "databases"):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-        for name in self.config["files"]:
-            target = root / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(Path(self.config["base"], name), target)
-        os.chdir(root / "files")
+        if not again:
+            self.lay_out()
+        os.chdir(config["root"])
+        if config["landlock"] is not None:  # the keeper also looks at its children in /proc
+            confine.forbid_paths([*config["landlock"], "/proc"], [config["root"]])
+        confine.limit_amounts(config["limits"])
+        if config["seccomp"]:
+            confine.forbid_calls([1, os.getppid()], sockets=config["sockets"])
 
-    def fork(self, name: str) -> None:
-        """Start the process for tools or for python; it inherits its socket only."""
-        pid = os.fork()
-        if pid:
-            self.workers[name] = pid
+    def lay_out(self) -> None:
+        """Copy the files from the base."""
+        root, base = self.config["root"], self.config["base"]
+        for folder in ("files", "databases"):
+            os.makedirs(f"{root}/{folder}", exist_ok=True)
+        for name in self.config["files"]:
+            os.makedirs(os.path.dirname(f"{root}/{name}"), exist_ok=True)
+            _copy(f"{base}/{name}", f"{root}/{name}")
+
+    def reset(self) -> None:
+        """Make the environment as it was at first: no Python, no file but those of the base."""
+        self.stop()
+        for folder in {self.config["root"], self.config["temporary"]}:
+            _empty(folder)
+        self.lay_out()
+
+    def start(self) -> None:
+        """Start Python anew, with the same limits and fewer rights."""
+        self.stop()
+        gc.freeze()  # a collection would write to, and so copy, every page that the two share
+        self.python = os.fork()
+        if self.python:
             return
         try:
-            self._be(name)
+            self._be_python()
         except BaseException as error:  # noqa: BLE001 - said by its last line, and by its end
-            os.write(2, f"{name}: {type(error).__name__}: {error}\n".encode())
+            os.write(2, f"python: {type(error).__name__}: {error}\n".encode())
         os._exit(70)
 
-    def _be(self, name: str) -> None:
-        from mcpserver.sandbox import confine
-
-        keeper = os.getppid()
+    def _be_python(self) -> None:
+        keeper, config = os.getppid(), self.config
         os.setsid()
         confine.die_with_parent(signal.SIGKILL)
-        own = self.sockets[name]
-        os.closerange(3, own)
-        os.closerange(own + 1, 256)
-        if self.config["child_user"] is not None:
-            confine.become(self.config["child_user"])
-        confine.hide_memory(name == "tools")
-        if self.config["landlock"] is not None:
-            confine.forbid_paths(self.config["landlock"], [self.config["root"]])
-        confine.limit_amounts(self.config["limits"])
-        if self.config["seccomp"]:
-            confine.forbid_calls([1, keeper], sockets=self.config["sockets"])
-        connection = socket.socket(fileno=own)
-        if name == "tools":
-            from mcpserver.sandbox import hands
+        os.closerange(3, self.socket)
+        confine.hide_memory(False)
+        if config["landlock"] is not None:
+            confine.forbid_paths(config["landlock"], [config["root"]])
+        if config["seccomp"]:
+            confine.forbid_calls([keeper], sockets=config["sockets"])
+        if config["jupyter"]:
+            from mcpserver.sandbox import jupyter
 
-            hands.serve(connection, self.config)
+            jupyter.serve(self.socket, config)
         else:
-            from mcpserver.sandbox import jupyter, repl
+            from mcpserver.sandbox import repl
 
-            (jupyter if self.config["jupyter"] else repl).serve(connection, self.config)
+            repl.serve(self.socket, config)
 
-    def stop(self, name: str) -> None:
-        """Kill a worker and everything that it started, and empty its socket, so that a new one can begin."""
-        pid = self.workers.pop(name, None)
-        if pid is not None:
-            family = [pid, *descendants(pid)]
-            for member in family:
-                _signal(member, signal.SIGKILL)
-        self._reap()
-        if name == "python":
-            self._end_strays(set())
-        while select.select([self.sockets[name]], [], [], 0)[0]:
-            if not os.read(self.sockets[name], 1 << 16):
+    def stop(self) -> None:
+        """Kill Python and everything that it started, and empty its socket, so that a new one can begin."""
+        self.python = 0
+        self._end_strays(set())
+        while select.select([self.socket], [], [], 0)[0]:
+            if not os.read(self.socket, 1 << 16):
                 return
 
     def rest(self, keep: set[int]) -> int:
-        """After a call: end what python left running, freeze python itself; gives how many were ended."""
-        ended = self._end_strays(keep)
-        for pid in [self.workers.get("python"), *keep]:
-            if pid:
-                _signal(pid, signal.SIGSTOP)
+        """After a cell: end what Python left running, freeze Python itself; gives how many were ended."""
+        ended = self._end_strays(keep | {self.python})
+        self._signal_python(keep, signal.SIGSTOP)
         return ended
 
-    def wake(self, keep: set[int]) -> None:
-        for pid in [self.workers.get("python"), *keep]:
+    def _signal_python(self, keep: set[int], number: int) -> None:
+        for pid in {self.python, *keep}:
             if pid:
-                _signal(pid, signal.SIGCONT)
+                _signal(pid, number)
 
     def _end_strays(self, keep: set[int]) -> int:
         ended: set[int] = set()
-        known = {*self.workers.values(), *keep}
-        while strays := [pid for pid in descendants(os.getpid()) if pid not in known and not _is_zombie(pid)]:
+        while strays := [pid for pid in descendants(os.getpid()) if pid not in keep and not _is_zombie(pid)]:
             for pid in strays:
                 _signal(pid, signal.SIGKILL)
             ended.update(strays)
             self._reap()
         return len(ended)
 
-    def _reap(self) -> list[str]:
-        """Collect ended children; gives the names of workers among them."""
-        names: list[str] = []
+    def _reap(self) -> None:
+        """Collect ended children."""
         while True:
             try:
                 pid, _ = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return names
+                pid = 0
             if pid == 0:
-                return names
-            names += [name for name, worker in self.workers.items() if worker == pid]
-            for name in names:
-                self.workers.pop(name, None)
+                return
+            if pid == self.python:
+                self.python = 0
 
     def watch(self) -> None:
-        """One look at a call that takes long: did its process die, do all together take too much?"""
-        if self.watching in self._reap():
-            self._tell({"event": "died", "worker": self.watching})
-            return
-        reason = self._excess()
+        """One look at a cell that takes long: did Python die, do all together take too much?"""
+        self._reap()
+        reason = self._excess() if self.python else "died"
         if reason:
             for pid in descendants(os.getpid()):
-                if pid not in self.workers.values():
+                if pid != self.python:
                     _signal(pid, signal.SIGKILL)
-            self._tell({"event": reason, "worker": self.watching})
+            self.watching = False
+            tell(self.control, f"event {reason}")
 
     def _excess(self) -> str:
-        family = descendants(os.getpid())
+        family = [os.getpid(), *descendants(os.getpid())]
         if sum(map(_memory_bytes, family)) > self.config["memory_bytes"]:
             return "memory"
         if len(family) > self.config["limits"]["NPROC"]:
             return "processes"
-        if self.config["landlock"] is not None or not self.config["seccomp"]:  # no tmpfs of a size of its own
+        if self.config["remove"]:  # the files lie on the host, not in a tmpfs of a size of its own
             return "disk" if _disk_bytes(self.config["root"]) > self.config["disk_bytes"] else ""
         inodes = (os.statvfs(folder) for folder in (self.config["root"], "/tmp", "/dev/shm"))
         return "files" if any(found.f_files - found.f_ffree > MAX_INODES for found in inodes) else ""
 
-    def _tell(self, message: dict[str, Any]) -> None:
-        from mcpserver.sandbox import frames
-
-        self.watching = ""
-        frames.send(self.control, message)
-
     def run(self) -> None:
-        """Obey until the server closes the control socket; then end everything."""
-        from mcpserver.sandbox import frames
-
+        """Serve until the server closes the control socket."""
         while True:
-            ready = select.select([self.control], [], [], WATCH_S if self.watching else None)[0]
-            if not ready:
-                self.watch()
-                continue
+            ready = select.select([self.control, self.tools], [], [], WATCH_S if self.watching else None)[0]
             try:
-                command = frames.receive(self.control)
+                if self.control in ready:
+                    self._obey(marshal.loads(frames.read(self.control)))
+                elif self.tools in ready:
+                    frames.write(self.tools, hands.answer(frames.read(self.tools), self.workspace))
+                else:
+                    self.watch()
             except (EOFError, OSError):
                 return
-            answer = self._obey(command)
-            if answer is not None:
-                frames.send(self.control, answer)
 
-    def _obey(self, command: dict[str, Any]) -> dict[str, Any] | None:
-        action, name, keep = command["do"], command.get("worker", ""), set(command.get("keep", ()))
+    def _obey(self, command: dict[str, Any]) -> None:
+        action, keep = command["do"], set(command["keep"])
+        self.watching = action == "watch"
+        count = 0
         if action == "watch":
-            self.watching = name
-            return None
-        self.watching = ""
-        if action in ("start", "stop"):
-            self.stop(name)
-            if action == "start":
-                self.fork(name)
-        elif action == "interrupt":
-            for pid in [self.workers.get(name), *keep]:
-                if pid:
-                    _signal(pid, signal.SIGINT)
+            return
+        if action in ("start", "stop", "reset"):
+            getattr(self, action)()
+        elif action in ("interrupt", "wake"):
+            self._signal_python(keep, signal.SIGINT if action == "interrupt" else signal.SIGCONT)
         elif action == "rest":
-            return {"done": action, "ended": self.rest(keep)}
-        elif action == "wake":
-            self.wake(keep)
-        return {"done": action}
+            count = self.rest(keep)
+        tell(self.control, f"done {action} {count}")
 
     def end(self) -> None:
         """Kill everything that is left, and remove the files where they lie on the host."""
-        for name in list(self.workers):
-            self.stop(name)
         self._end_strays(set())
         if self.config["remove"]:
-            shutil.rmtree(self.config["root"], ignore_errors=True)
+            _empty(self.config["root"])
+            os.rmdir(self.config["root"])
+
+
+def tell(control: int, words: str) -> None:
+    """Send the server a message."""
+    frames.write(control, frames.frame(words.encode("utf-8", "backslashreplace")))
 
 
 def descendants(pid: int) -> list[int]:
@@ -229,35 +218,32 @@ def descendants(pid: int) -> list[int]:
         except OSError:
             continue
         for thread in threads:
-            try:
-                with open(f"/proc/{parent}/task/{thread}/children") as file:
-                    children = [int(word) for word in file.read().split()]
-            except OSError:
-                continue
+            children = [int(word) for word in _read(f"/proc/{parent}/task/{thread}/children").split()]
             found += children
             todo += children
     return found
 
 
-def _is_zombie(pid: int) -> bool:
+def _read(path: str) -> bytes:
+    """The content of a file below ``/proc``; empty when its process has ended."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+        with open(path, "rb") as file:
+            return file.read()
     except OSError:
-        return True
+        return b""
+
+
+def _is_zombie(pid: int) -> bool:
+    return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:1] in ([], [b"Z"], [b"X"])
 
 
 def _memory_bytes(pid: int) -> int:
-    """What a process takes, its part of shared pages counted by halves; without the right to ask, all it touches."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
-    except (OSError, StopIteration):
-        try:
-            with open(f"/proc/{pid}/statm") as file:
-                return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-        except (OSError, IndexError):
-            return 0
+    """What a process takes, its share of shared pages counted; without the right to ask, all that it touches."""
+    for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1]) * 1024
+    touched = _read(f"/proc/{pid}/statm").split()
+    return int(touched[1]) * os.sysconf("SC_PAGESIZE") if touched else 0
 
 
 def _disk_bytes(root: str) -> int:
@@ -265,11 +251,32 @@ def _disk_bytes(root: str) -> int:
     for top, folders, names in os.walk(root):
         for name in (*folders, *names):
             try:
-                found = os.lstat(os.path.join(top, name))
+                found = os.lstat(f"{top}/{name}")
             except OSError:
                 continue
             total += found.st_size if stat.S_ISREG(found.st_mode) else 512
     return total
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file's content, within the kernel."""
+    with open(source, "rb") as old, open(target, "wb") as new:
+        while os.sendfile(new.fileno(), old.fileno(), None, 1 << 30):
+            pass
+
+
+def _empty(folder: str) -> None:
+    """Remove everything in a folder, whatever rights it was given; what is mounted there stays."""
+    for entry in list(os.scandir(folder)):
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                os.chmod(entry.path, 0o700)
+                _empty(entry.path)
+                os.rmdir(entry.path)
+            else:
+                os.unlink(entry.path)
+        except OSError:
+            continue
 
 
 def _signal(pid: int, number: int) -> None:
@@ -278,28 +285,19 @@ def _signal(pid: int, number: int) -> None:
 
 
 def main() -> None:
-    """Read the configuration, prepare, tell so, and obey."""
-    sys.path.append(str(Path(__file__).resolve().parents[2]))
-    from mcpserver.sandbox import frames
-
-    number, tools, python = map(int, sys.argv[1:])
-    control = socket.socket(fileno=number)
-    config = frames.receive(control)
+    """Read the configuration, prepare, tell so, and serve; then end everything. Exit code 0 means: not again."""
+    control, tools, python = map(int, sys.argv[1:4])
+    config = marshal.loads(frames.read(control))
     sys.path.extend(path for path in config["paths"] if path not in sys.path)
-    keeper = Keeper(config, control, {"tools": tools, "python": python})
-    started = time.monotonic()
+    keeper = Keeper(config, control, tools, python)
     try:
-        keeper.prepare()
-        keeper.fork("tools")
+        keeper.prepare(sys.argv[4:] == [AGAIN])
+        hands.prepare(config)
     except OSError as error:
-        frames.send(keeper.control, {"failed": str(error)})
+        tell(control, f"failed {error}")
         return
-    frames.send(keeper.control, {"ready": True, "seconds": time.monotonic() - started})
+    tell(control, "ready")
     try:
         keeper.run()
     finally:
         keeper.end()
-
-
-if __name__ == "__main__":
-    main()

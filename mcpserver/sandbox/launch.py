@@ -3,12 +3,16 @@
 Nothing here runs inside the sandbox.
 """
 
+import atexit
 import itertools
 import os
+import py_compile
 import random
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +26,9 @@ Level = Literal["bwrap", "landlock", "none"]
 LEVELS: tuple[Level, ...] = ("bwrap", "landlock", "none")
 PREFIX = "toolwright-env-"
 CODE = Path(__file__).resolve().parents[2]
-KEEPER = Path(__file__).with_name("keeper.py")
+_BOOT = f"import sys; sys.path.append({str(CODE)!r}); from mcpserver.sandbox.keeper import main; main()"
+_SHELL = '"$@"; while [ $? -ne 0 ]; do "$@" again; done'
+"""Holds the sandbox, and with it the files, while the keeper is replaced."""
 _SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts", "/etc/mime.types", "/etc/localtime")
 
 
@@ -56,6 +62,7 @@ def plan(
         tool_paths: folders of users' own tools, readable inside and first on the path of imports.
         python: ``light``, or ``jupyter`` for an IPython kernel.
     """
+    _compile()
     root = "/env" if level == "bwrap" else _make_folder()
     temporary = "/tmp" if level == "bwrap" else root
     as_root = os.geteuid() == 0 and level != "none"
@@ -68,8 +75,7 @@ def plan(
         "temporary": temporary,
         "base": "/base" if level == "bwrap" else str(content.folder),
         "files": list(content.names),
-        "user": user if level == "bwrap" else None,
-        "child_user": user if level == "landlock" else None,
+        "user": user,
         "paths": _import_paths(),
         "tool_paths": list(tool_paths),
         "landlock": _readable(content, tool_paths) if level == "landlock" else None,
@@ -80,7 +86,7 @@ def plan(
         "limits": _rlimits(limits, own_count=level == "bwrap" or as_root),
         "jupyter": python == "jupyter",
     }
-    keeper = (_python(), "-I", "-S", str(KEEPER))
+    keeper = ("/bin/sh", "-c", _SHELL, "keeper", _python(), "-I", "-S", "-c", _BOOT)
     variables = _variables(root, temporary)
     if level != "bwrap":
         return Launch(keeper, variables, config)
@@ -109,13 +115,27 @@ def _bwrap(content: Content, limits: Limits, tool_paths: Sequence[str]) -> list[
     fonts = _font_list()
     if fonts:
         arguments += ["--ro-bind", fonts, f"/tmp/{os.path.basename(fonts)}"]
+    sources = {path: _readable_copy(path) for path in tool_paths}
     bound = [*_libraries(), *_code(), *tool_paths]
     for parent in sorted({str(parent) for path in bound for parent in Path(path).parents} - {"/", "/tmp"}):
         arguments += ["--perms", "0755", "--dir", parent]
     for path in bound:
-        arguments += ["--ro-bind", path, path]
+        arguments += ["--ro-bind", sources.get(path, path), path]
     arguments += ["--ro-bind", str(content.folder), "/base", "--remount-ro", "/", "--remount-ro", "/dev"]
     return [*arguments, "--chdir", "/env"]
+
+
+@lru_cache(maxsize=64)
+def _readable_copy(folder: str) -> str:
+    """A folder of a user's tools; for root, whose folders others may not read, a copy that the sandbox's user can."""
+    if os.geteuid() != 0:
+        return folder
+    copy = tempfile.mkdtemp(prefix="toolwright-tools-")
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    shutil.copytree(folder, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    for path in (Path(copy), *Path(copy).rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return copy
 
 
 def _readable(content: Content, tool_paths: Sequence[str]) -> list[str]:
@@ -142,6 +162,14 @@ def _libraries() -> tuple[str, ...]:
 
 def _python() -> str:
     return os.path.realpath(sys.executable)
+
+
+@lru_cache(maxsize=1)
+def _compile() -> None:
+    """Write the byte code of what runs inside only, which no import of ours writes: a start costs half with it."""
+    for path in Path(__file__).parent.glob("*.py"):
+        with suppress(OSError, py_compile.PyCompileError):  # a read-only installation
+            py_compile.compile(str(path), doraise=True)
 
 
 @lru_cache(maxsize=1)

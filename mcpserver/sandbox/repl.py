@@ -4,34 +4,32 @@ A request is ``{"id", "code", "shell"}``; the answer ``{"id", "output", "error":
 "pictures"}``. Standard output and error, those of children too, go to a file of limited size.
 """
 
-import ast
-import base64
+import binascii
 import io
+import json
 import os
 import signal
-import socket
 import sys
-import traceback
 from contextlib import suppress
 from typing import Any
 
 from mcpserver.sandbox import frames
+from mcpserver.sandbox.hands import LIMITS
 
 MAX_HEAD_BYTES, MAX_TAIL_BYTES = 32 * 1024, 8 * 1024
 MAX_REPR = 10_000
 MAX_PICTURES, MAX_PICTURE_BYTES = 4, 1024 * 1024
-LIMITS = frozenset((11, 12, 23, 24, 27, 28, 122))  # EAGAIN ENOMEM ENFILE EMFILE EFBIG ENOSPC EDQUOT
 DENIALS = frozenset((1, 13, 18, 30, 97, 101, 111, 113))  # EPERM EACCES EXDEV EROFS EAFNOSUPPORT ENETUNREACH …
 
 
-def serve(connection: socket.socket, config: dict[str, Any]) -> None:
+def serve(connection: int, config: dict[str, Any]) -> None:
     """Answer requests until the other side closes."""
     output = _capture(config["temporary"])
     interpreter = Interpreter()
     os.chdir(os.path.join(config["root"], "files"))
     while True:
         try:
-            request = frames.receive(connection)
+            request = json.loads(frames.read(connection))
         except EOFError:
             return
         except KeyboardInterrupt:  # meant for a cell that has just ended
@@ -44,7 +42,7 @@ def serve(connection: socket.socket, config: dict[str, Any]) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             reply = {"id": request["id"], "output": _take(output), "error": error, "pictures": _figures()}
-            frames.send(connection, reply)
+            frames.write(connection, frames.pack(reply))
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -58,6 +56,8 @@ class Interpreter:
 
     def run(self, code: str) -> list[str] | None:
         """Run a cell; gives ``[kind, text]`` of what it raised."""
+        import ast
+
         self.count += bool(code)
         name = f"<cell {self.count}>"
         try:
@@ -108,6 +108,7 @@ def _kind(error: BaseException) -> str:
 def _explain(error: BaseException, code: str, name: str) -> str:
     """The traceback of the cell's own frames, as Python prints it, and at most 4,000 characters of it."""
     import linecache
+    import traceback
 
     linecache.cache[name] = (len(code), None, code.splitlines(True), name)
     try:
@@ -171,7 +172,7 @@ def _figures() -> list[list[str]]:
             buffer = io.BytesIO()
             pyplot.figure(number).savefig(buffer, format="png", metadata={"Software": None})
             if len(buffer.getvalue()) <= MAX_PICTURE_BYTES:
-                pictures.append(["image/png", base64.b64encode(buffer.getvalue()).decode()])
+                pictures.append(["image/png", binascii.b2a_base64(buffer.getvalue(), newline=False).decode()])
         pyplot.close("all")
     except Exception as error:  # noqa: BLE001 - figures are whatever a model's code left there
         os.write(2, f"[a figure could not be drawn: {type(error).__name__}]\n".encode())

@@ -6,6 +6,7 @@ One request at a time goes to each of the two processes inside. When one is late
 import asyncio
 import base64
 import json
+import marshal
 import os
 import secrets
 import signal
@@ -13,8 +14,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import IO, Any, cast, get_args
 
 from mcpserver.context import Picture
@@ -30,7 +32,7 @@ PATIENCE_S = 0.05
 GRACE_S = 0.7
 """Between an interrupt, which leaves variables alone, and the kill."""
 CONTROL_TIMEOUT_S = 5.0
-_REASONS = {
+_REASONS: dict[str, tuple[ErrorType, str]] = {
     "memory": ("limit", "the environment's memory is used up"),
     "processes": ("limit", "too many processes"),
     "disk": ("limit", "the environment's disk is full"),
@@ -41,7 +43,8 @@ _REASONS = {
 class _Channel(asyncio.Protocol):
     """One socket into the sandbox: messages out, and a queue of messages in."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[bytes], Any]) -> None:
+        self._read = read
         self.messages: asyncio.Queue[Any] = asyncio.Queue()
         self.transport: asyncio.Transport | None = None
         self._data = bytearray()
@@ -51,24 +54,24 @@ class _Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._data += data
-        while len(self._data) >= frames.HEADER.size:
-            (length,) = frames.HEADER.unpack_from(self._data)
-            end = frames.HEADER.size + length
+        while len(self._data) >= frames.LENGTH_BYTES:
+            length = int.from_bytes(self._data[: frames.LENGTH_BYTES], "big")
+            end = frames.LENGTH_BYTES + length
             if length > frames.MAX_FRAME_BYTES:
                 self.forget()
                 return
             if len(self._data) < end:
                 return
             with suppress(ValueError, RecursionError):  # code that found this socket may write anything
-                self.messages.put_nowait(json.loads(bytes(self._data[frames.HEADER.size : end])))
+                self.messages.put_nowait(self._read(bytes(self._data[frames.LENGTH_BYTES : end])))
             del self._data[:end]
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.messages.put_nowait(None)
 
-    def send(self, message: Any) -> None:
+    def send(self, message: bytes) -> None:
         assert self.transport is not None
-        self.transport.write(frames.pack(message))
+        self.transport.write(frames.frame(message))
 
     def forget(self) -> None:
         """Drop what came and was not asked for."""
@@ -80,10 +83,16 @@ class _Channel(asyncio.Protocol):
 class Worker:
     """A running sandbox; make it with ``start``."""
 
-    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes], channels: Mapping[str, _Channel]) -> None:
+    def __init__(
+        self, launch: Launch, process: subprocess.Popen[bytes], errors: IO[bytes], channels: Mapping[str, _Channel]
+    ) -> None:
+        self._launch = launch
         self._process = process
         self._errors = errors
         self._control, self._channels = channels["control"], channels
+        self._keeper = 0
+        self._pidfd = -1
+        self._keeper_ended = asyncio.Event()
         self._kernel: set[int] = set()
         self._has_python = False
         self.closed = False
@@ -110,26 +119,53 @@ class Worker:
         channels = {}
         for name, (outside, _) in pairs.items():
             outside.setblocking(False)
-            channels[name] = (await loop.create_connection(_Channel, sock=outside))[1]
-        worker = cls(process, errors, channels)
+            read = bytes.decode if name == "control" else json.loads
+            channels[name] = (await loop.create_connection(partial(_Channel, read), sock=outside))[1]
+        worker = cls(launch, process, errors, channels)
         try:
-            worker._control.send(launch.config)
-            answer = await asyncio.wait_for(worker._control.messages.get(), START_TIMEOUT_S)
-            if not isinstance(answer, dict) or "ready" not in answer:
-                raise SandboxError(f"the sandbox did not start: {worker._last_words(answer)}")
-        except TimeoutError:
-            worker.close()
-            raise SandboxError(f"the sandbox did not start within {START_TIMEOUT_S:g} s") from None
+            await worker._configure(launch.config)
         except BaseException:
             worker.close()
             raise
         return worker
 
-    def _last_words(self, answer: object) -> str:
-        if isinstance(answer, dict):
-            return str(answer.get("failed"))
+    async def _configure(self, config: Mapping[str, Any]) -> None:
+        """Tell a keeper that has just started what it needs, and wait until it serves.
+
+        Raises:
+            SandboxError: it does not.
+        """
+        self._control.send(marshal.dumps(dict(config)))
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                answer = await self._control.messages.get()
+        except TimeoutError:
+            raise SandboxError(f"the sandbox did not start within {START_TIMEOUT_S:g} s") from None
+        if answer != "ready":
+            raise SandboxError(f"the sandbox did not start: {answer or self._last_words()}")
+        self._keeper = _last_descendant(self._process.pid)
+        self._pidfd = os.pidfd_open(self._keeper)
+        self._keeper_ended.clear()
+        asyncio.get_running_loop().add_reader(self._pidfd, self._see_end)
+
+    def _see_end(self) -> None:
+        """The keeper has ended."""
+        self._forget_keeper()
+        self._keeper_ended.set()
+
+    def _forget_keeper(self) -> None:
+        if self._pidfd >= 0:
+            with suppress(RuntimeError):  # the loop is closed already
+                asyncio.get_event_loop_policy().get_event_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _last_words(self) -> str:
+        """The last line that the keeper wrote, for what went wrong with the sandbox itself."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
+        if self._errors.closed:
+            return "it was closed"
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1][:300] if lines else f"exit code {self._process.poll()}"
@@ -140,7 +176,7 @@ class Worker:
         Raises:
             ToolError: the tool's own, ``timeout``, or ``limit``.
         """
-        answer = await self._ask("tools", {**request, "left_s": timeout_s}, timeout_s)
+        answer = await self._ask_tools({**request, "left_s": timeout_s}, timeout_s)
         if "error" in answer:
             raise _tool_error(answer["error"])
         return answer.get("value"), _pictures(answer)
@@ -151,10 +187,52 @@ class Worker:
         Raises:
             ToolError: the environment is broken.
         """
-        answer = await self._ask("tools", {"snapshot": True}, timeout_s)
+        answer = await self._ask_tools({"snapshot": True}, timeout_s)
         if "error" in answer:
             raise _tool_error(answer["error"])
         return dict(answer["value"])
+
+    async def _ask_tools(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Have the keeper answer; one that is late, dies or takes too much is replaced, and the files stay."""
+        channel, number, start = self._channels["tools"], self._send_request("tools", request), time.monotonic()
+        failure: tuple[ErrorType, str] = _late(timeout_s)
+        try:
+            while (left := timeout_s - (time.monotonic() - start)) > 0:
+                answer = await self._answer(channel, number, min(PATIENCE_S, left))
+                if answer is not None:
+                    return answer
+                if self._keeper_ended.is_set():
+                    failure = ("tool_error", "the process that ran the tool ended")
+                    break
+                if _memory_bytes(self._keeper) > self._launch.config["memory_bytes"]:
+                    failure = _REASONS["memory"]
+                    break
+        except asyncio.CancelledError:
+            await asyncio.shield(self._replace_keeper())
+            raise
+        lost = "; Python was ended with it, and its variables are lost" if self._has_python else ""
+        await self._replace_keeper()
+        return {"error": [failure[0], f"{failure[1]}; the call was stopped{lost}"]}
+
+    async def _replace_keeper(self) -> None:
+        """Kill the keeper; the shell above it starts another one on the same files.
+
+        Raises:
+            ToolError: none starts.
+        """
+        self._forget_keeper()
+        if not self._keeper_ended.is_set():
+            with suppress(ProcessLookupError):
+                os.kill(self._keeper, signal.SIGKILL)
+        self._has_python = False
+        self._kernel = set()
+        try:
+            await self._configure(self._launch.config)
+        except SandboxError as error:
+            self.close()
+            raise ToolError("tool_error", f"{error}; the conversation cannot go on") from None
+        for channel in self._channels.values():
+            channel.forget()
 
     async def run_python(self, code: str, timeout_s: float, *, shell: bool = False) -> tuple[str, list[Picture]]:
         """Run a cell of code, or a command of the shell; gives what it wrote, and its pictures.
@@ -163,16 +241,17 @@ class Worker:
             ToolError: what the code raised, ``timeout``, or ``limit``.
         """
         if self._has_python:
-            await self._command("wake", "python")
+            await self._command("wake")
         else:
             await self._start_python()
         try:
-            answer = await self._ask("python", {"code": code, "shell": shell}, timeout_s)
+            answer = await self._ask_python({"code": code, "shell": shell}, timeout_s)
         finally:
             ended = await self._rest()
         output, error = str(answer.get("output", "")), answer.get("error")
         if ended:
-            output += f"\n[{ended} processes that it had started were ended with the call]"
+            noun = "process that it had started was" if ended == 1 else "processes that it had started were"
+            output += f"\n[{ended} {noun} ended with the call]"
         if error:
             failure = _tool_error(error)
             raise ToolError(failure.kind, f"{output.rstrip()}\n{failure.message}".strip())
@@ -185,12 +264,22 @@ class Worker:
         await self._rest()
         return had
 
+    async def reset(self) -> None:
+        """Make the environment as it was at first; Python is stopped.
+
+        Raises:
+            ToolError: the environment is broken.
+        """
+        await self._command("reset")
+        self._has_python = False
+        self._kernel = set()
+
     async def _start_python(self) -> None:
         """Start Python and wait until it answers; the time that a kernel takes to start is no cell's."""
-        await self._command("start", "python")
-        answer = await self._ask("python", {"code": "", "shell": False}, START_TIMEOUT_S)
+        await self._command("start")
+        answer = await self._ask_python({"code": "", "shell": False}, START_TIMEOUT_S)
         if answer.get("error"):
-            raise ToolError("tool_error", "Python does not start in the sandbox")
+            raise ToolError("tool_error", f"Python does not start in the sandbox ({self._last_words()}; {answer})")
         kernel = answer.get("kernel")
         self._kernel = {pid for pid in kernel if isinstance(pid, int)} if isinstance(kernel, list) else set()
         self._has_python = True
@@ -199,57 +288,46 @@ class Worker:
         if self.closed or not self._has_python:
             return 0
         with suppress(ToolError):
-            return int((await self._command("rest", "python")).get("ended", 0))
+            return await self._command("rest")
         return 0
 
-    async def _ask(self, name: str, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Send a request and wait for its answer, an interrupt, a kill, or the end of the process inside."""
-        self._check_open()
-        channel = self._channels[name]
-        channel.forget()
-        request["id"] = secrets.token_hex(8)
-        start = time.monotonic()
+    async def _ask_python(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Have Python answer; what is late is interrupted, so that variables live on, or else ended."""
+        channel, number, start = self._channels["python"], self._send_request("python", request), time.monotonic()
         try:
-            channel.send(request)
-            answer = await self._answer(channel, request["id"], min(PATIENCE_S, timeout_s))
+            answer = await self._answer(channel, number, min(PATIENCE_S, timeout_s))
             if answer is not None:
                 return answer
-            self._control.send({"do": "watch", "worker": name})
-            answer = await self._race(channel, request["id"], start + timeout_s - time.monotonic())
-            if isinstance(answer, dict) and "event" not in answer:
-                return answer
+            self._send("watch")
+            outcome = await self._race(channel, number, start + timeout_s - time.monotonic())
+            if isinstance(outcome, dict):
+                return outcome
         except asyncio.CancelledError:
-            await asyncio.shield(self._replace(name))
+            await asyncio.shield(self._end_python())
             raise
-        return await self._stop(name, channel, request["id"], answer, timeout_s)
-
-    async def _stop(
-        self, name: str, channel: _Channel, number: str, event: dict[str, Any] | None, timeout_s: float
-    ) -> dict[str, Any]:
-        """A call that went wrong: interrupt code, so that its variables live on, else replace the process."""
-        if name == "python" and (event is None or event["event"] in _REASONS):
-            await self._command("interrupt", name)
+        kind, text = _late(timeout_s) if outcome is None else _REASONS.get(outcome, ("tool_error", "the process ended"))
+        if outcome != "died":
+            await self._command("interrupt")
             answer = await self._answer(channel, number, GRACE_S)
             if answer is not None:
-                kind, text = _REASONS.get(event["event"] if event else "", _late(timeout_s))
-                if event is None and not _was_interrupted(answer):
+                if outcome is None and not _was_interrupted(answer):
                     return answer
                 return {**answer, "error": [kind, f"{text}; the code was stopped, its variables are kept"]}
-        await self._replace(name)
-        lost = "; Python was started again, and its variables are lost" if name == "python" else ""
-        if event is None:
-            kind, text = _late(timeout_s)
-        else:
-            kind, text = _REASONS.get(event["event"], ("tool_error", "the process ended"))
-        return {"error": [kind, f"{text}; the code was stopped{lost}" if lost else f"{text}; the call was stopped"]}
+        await self._end_python()
+        return {"error": [kind, f"{text}; Python was ended, its variables are lost, and the next call starts it again"]}
 
-    async def _replace(self, name: str) -> None:
-        if name == "python":
-            self._has_python = False  # the next cell starts it again
-            await self._command("stop", name)
-        else:
-            await self._command("start", name)
-        self._channels[name].forget()
+    async def _end_python(self) -> None:
+        self._has_python = False  # the next cell starts it again
+        await self._command("stop")
+        self._channels["python"].forget()
+
+    def _send_request(self, name: str, request: dict[str, Any]) -> str:
+        """Send a request under a number of its own, which is given."""
+        self._check_open()
+        channel, number = self._channels[name], secrets.token_hex(8)
+        channel.forget()
+        channel.send(json.dumps({**request, "id": number}).encode())
+        return number
 
     async def _answer(self, channel: _Channel, number: str, timeout_s: float) -> dict[str, Any] | None:
         """The answer with the number that was asked for; None when time is up."""
@@ -261,39 +339,45 @@ class Worker:
             except TimeoutError:
                 return None
             if message is None:
-                self.closed = True
-                raise ToolError("tool_error", "the environment's sandbox ended; the conversation cannot go on")
+                words = "it was closed" if self.closed else self._last_words()
+                self.close()
+                raise ToolError(
+                    "tool_error", f"the environment's sandbox ended ({words}); the conversation cannot go on"
+                )
             if isinstance(message, dict) and message.get("id") == number:
                 return message
 
-    async def _race(self, channel: _Channel, number: str, timeout_s: float) -> dict[str, Any] | None:
-        """The answer, or the keeper's event, or None when time is up."""
+    async def _race(self, channel: _Channel, number: str, timeout_s: float) -> dict[str, Any] | str | None:
+        """The answer, or the reason of the keeper's event, or None when time is up."""
         answer = asyncio.ensure_future(self._answer(channel, number, timeout_s))
         event = asyncio.ensure_future(self._control.messages.get())
         try:
             await asyncio.wait({answer, event}, return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
                 return answer.result()
-            message: dict[str, Any] | None = event.result()
-            return message or await answer
+            words = event.result()
+            return str(words).removeprefix("event ") if words else await answer
         finally:
             for task in (answer, event):
                 task.cancel()
             await asyncio.gather(answer, event, return_exceptions=True)
 
-    async def _command(self, action: str, name: str) -> dict[str, Any]:
+    async def _command(self, action: str) -> int:
         """Have the keeper do something, and wait until it is done; events that crossed are out of date."""
         self._check_open()
-        self._control.send({"do": action, "worker": name, "keep": sorted(self._kernel)})
+        self._send(action)
         try:
             async with asyncio.timeout(CONTROL_TIMEOUT_S):
-                while (answer := await self._control.messages.get()) is not None:
-                    if answer.get("done") == action:
-                        return dict(answer)
+                while (words := await self._control.messages.get()) is not None:
+                    if words.startswith(f"done {action} "):
+                        return int(words.split()[2])
         except TimeoutError:
             pass
         self.close()
         raise ToolError("tool_error", "the environment's sandbox does not answer; the conversation cannot go on")
+
+    def _send(self, action: str) -> None:
+        self._control.send(marshal.dumps({"do": action, "keep": sorted(self._kernel)}))
 
     def _check_open(self) -> None:
         if self.closed:
@@ -302,6 +386,7 @@ class Worker:
     def close(self) -> None:
         """End everything inside, at once; what is left to collect is collected by ``wait_closed`` or later."""
         self.closed = True
+        self._forget_keeper()
         for channel in self._channels.values():
             if channel.transport is not None:
                 channel.transport.abort()
@@ -317,7 +402,7 @@ class Worker:
         deadline = time.monotonic() + timeout_s
         while self._process.poll() is None:
             if time.monotonic() > deadline:
-                self._process.send_signal(signal.SIGKILL)
+                os.killpg(self._process.pid, signal.SIGKILL)
             await asyncio.sleep(0.002)
         _collect()
 
@@ -328,6 +413,29 @@ _dying: list[subprocess.Popen[bytes]] = []
 def _collect() -> None:
     """Collect the processes that have ended."""
     _dying[:] = [process for process in _dying if process.poll() is None]
+
+
+def _last_descendant(pid: int) -> int:
+    """The keeper: below the process that was started there are only bwrap, its first process, and the shell."""
+    while children := _children(pid):
+        pid = children[-1]
+    return pid
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+
+
+def _memory_bytes(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, IndexError):
+        return 0
 
 
 def _late(timeout_s: float) -> tuple[ErrorType, str]:
