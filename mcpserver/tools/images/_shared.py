@@ -80,11 +80,14 @@ def open_image(context: Context, path: str, parameter: str = "path") -> "Image":
     """Open a picture by its header: pixels are not decoded yet; metadata and frames are there.
 
     Raises:
-        ToolError: no file, no picture of the formats allowed, or too many pixels.
+        ToolError: no file, no picture of the formats allowed, or too many pixels; ``denied`` for PostScript and PDF,
+            which would be handed to another program.
     """
     from PIL import Image
 
     content = context.files.read_bytes(path, parameter)
+    if content.lstrip()[:4] in (b"%!PS", b"%PDF", b"\xc5\xd0\xd3\xc6"):
+        raise ToolError("denied", f"{parameter}: {path!r} is PostScript or PDF; {', '.join(READABLE)} are read")
     with decoding(path, parameter):
         return Image.open(io.BytesIO(content), formats=READABLE)
 

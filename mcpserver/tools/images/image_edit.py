@@ -13,7 +13,6 @@ from mcpserver.tools.images._shared import (
     ColorText,
     FilePath,
     SavedImage,
-    Side,
     check_size,
     corners,
     format_of,
@@ -57,8 +56,8 @@ def image_convert(
 def image_resize(
     context: Context,
     path: FilePath,
-    width: Side,
-    height: Side,
+    width: Annotated[int, Ge(1)],
+    height: Annotated[int, Ge(1)],
     mode: Literal["stretch", "fit", "fill", "pad"] = "stretch",
     resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "lanczos",
     save_as: FilePath | None = None,
@@ -67,8 +66,8 @@ def image_resize(
 
     Args:
         path: picture file
-        width: new width in pixels
-        height: new height in pixels
+        width: new width in pixels, at most 4000
+        height: new height in pixels, at most 4000
         mode: stretch to the size, fit within it, fill it and cut, or pad with white
         resample: how pixels are mixed
         save_as: file to write, default the name with -resized
@@ -79,6 +78,7 @@ def image_resize(
     """
     from PIL import Image, ImageOps
 
+    check_size(width, height, "width and height")
     image = load_image(context, path)
     method = Image.Resampling[resample.upper()]
     if mode == "stretch":
