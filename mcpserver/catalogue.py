@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from mcpserver.arguments import bind_text, to_text
 from mcpserver.binding import prepare_result, refer_to
@@ -25,7 +26,11 @@ from toolwright.errors import ConfigError, DataError
 from toolwright.records import ToolSpec
 from toolwright.words import nearest, shorten
 
-RunsIn = Literal["server", "worker"]
+if TYPE_CHECKING:
+    from mcpserver.api.operation import ApiOperation
+
+RunsIn = Literal["server", "worker", "api"]
+API_SUFFIX = ".api.jsonl"
 BUILT_IN = "mcpserver.tools"
 
 
@@ -37,9 +42,10 @@ class Tool:
         output_schema: the JSON Schema of the result as it is served.
         wraps_result: whether the result is no object and so is served as ``{"result": …}``.
         runs_in: ``worker``, the sandboxed process of an environment; or ``server``, for functions that touch no files,
-            SQL, regular expressions, images or code, and take no time.
+            SQL, regular expressions, images or code, and take no time; or ``api``, an endpoint or its stand-in.
         module: what ``binding.load_module`` finds the function's module by: a dotted name, or a path if ``is_file``.
         place: file and line, for messages.
+        api: what a tool of an API calls.
     """
 
     spec: ToolSpec
@@ -54,6 +60,7 @@ class Tool:
     module: str
     is_file: bool
     place: str
+    api: "ApiOperation | None" = None
 
     @property
     def context_name(self) -> str | None:
@@ -154,7 +161,7 @@ def collect(modules: Iterable[tuple[str, str, ModuleType] | Found]) -> dict[str,
 
 def _tools_of(found: Found) -> Iterator[Tool]:
     runs_in = getattr(found.module, "RUNS_IN", "worker")
-    if runs_in not in get_args(RunsIn):
+    if runs_in not in ("server", "worker"):
         raise DataError(f"{found.module.__file__}: RUNS_IN is {shorten(runs_in)}; write 'server' or 'worker'")
     functions = own_functions(found.module)
     for name in functions if found.names is None else found.names:
@@ -196,8 +203,15 @@ def load_tools(sources: Sequence[str]) -> dict[str, Tool]:
     """
     tools: dict[str, Tool] = {}
     for source in sources:
-        _add(tools, collect(find_modules(source)).values())
+        if source.endswith(API_SUFFIX):
+            from mcpserver.api.storage import read_catalogue  # it makes ``Tool``s, and so imports this module
+
+            _add(tools, read_catalogue(Path(source)))
+        else:
+            _add(tools, collect(find_modules(source)).values())
     for tool in tools.values():
+        if tool.api is not None:
+            continue  # checked when it was imported: to compile thousands of schemas takes seconds
         _check_examples(tool)
         try:
             check_schema(tool.spec)

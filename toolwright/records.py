@@ -99,12 +99,14 @@ class ToolSpec(Record):
 class ToolResult(Record):
     """What a call gave: text for the model, and a typed error when it failed.
 
-    ``pictures`` are images for models that see: data URLs, beside the text.
+    ``pictures`` are images for models that see: data URLs, beside the text. ``synthetic`` says that no tool gave this,
+    but a stand-in: a model or a generator that played an API.
     """
 
     content: str
     error: ErrorType | None = None
     pictures: tuple[str, ...] = ()
+    synthetic: bool = False
 
     @property
     def ok(self) -> bool:
