@@ -106,7 +106,7 @@ def left_behind(before: set[int]) -> str:
 
 
 async def many(count: int, seconds: float) -> None:
-    settings = Settings(toolsets=("files",), world="desk")
+    settings = Settings(toolsets=("files",), world="desk", call_timeout_s=60.0)
     before = {process.pid for process in family()}
     environments = [Environment.open(seed, settings) for seed in range(count)]
     start = time.perf_counter()

@@ -186,18 +186,27 @@ class Workspace:
         return target
 
     def hashes(self) -> dict[str, str]:
-        """The SHA-256 of each plain file and the target of each link, by path below ``files/``."""
+        """The SHA-256 of each plain file (and whether it may be executed), by path below ``files/``.
+
+        A link has its target, an empty folder (its path ends with a slash) the word ``folder``.
+        """
         import hashlib
 
         found = {}
         for top, folders, names in os.walk(self.files):
             folders.sort()
+            if not folders and not names and top != str(self.files):
+                found[f"{self.name(Path(top))}/"] = "folder"
             for path in (Path(top, name) for name in sorted(names + folders)):
                 mode = path.lstat().st_mode
                 if stat.S_ISREG(mode):
-                    found[self.name(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+                    try:
+                        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                    except OSError:  # code took the right to read it away
+                        digest = "unreadable"
+                    found[self.name(path)] = f"{digest} executable" if mode & stat.S_IXUSR else digest
                 elif stat.S_ISLNK(mode):
-                    found[self.name(path)] = f"link:{os.readlink(path)}"
+                    found[self.name(path)] = f"link to {os.readlink(path)}"
         return found
 
 

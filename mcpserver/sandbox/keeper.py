@@ -48,6 +48,7 @@ class Keeper:
         if config["user"] is not None:
             confine.become(config["user"])
         confine.hide_memory(True)
+        os.umask(0o022)
         if not again:
             self.lay_out()
         os.chdir(config["root"])
@@ -90,7 +91,8 @@ class Keeper:
         keeper, config = os.getppid(), self.config
         os.setsid()
         confine.die_with_parent(signal.SIGKILL)
-        os.closerange(3, self.socket)
+        os.close(self.control)
+        os.close(self.tools)
         confine.hide_memory(False)
         if config["landlock"] is not None:
             confine.forbid_paths(config["landlock"], [config["root"]])
@@ -109,7 +111,7 @@ class Keeper:
         """Kill Python and everything that it started, and empty its socket, so that a new one can begin."""
         self.python = 0
         self._end_strays(set())
-        while select.select([self.socket], [], [], 0)[0]:
+        while _ready([self.socket], 0):
             if not os.read(self.socket, 1 << 16):
                 return
 
@@ -170,7 +172,7 @@ class Keeper:
     def run(self) -> None:
         """Serve until the server closes the control socket."""
         while True:
-            ready = select.select([self.control, self.tools], [], [], WATCH_S if self.watching else None)[0]
+            ready = _ready([self.control, self.tools], WATCH_S if self.watching else None)
             try:
                 if self.control in ready:
                     self._obey(marshal.loads(frames.read(self.control)))
@@ -206,6 +208,14 @@ class Keeper:
 def tell(control: int, words: str) -> None:
     """Send the server a message."""
     frames.write(control, frames.frame(words.encode("utf-8", "backslashreplace")))
+
+
+def _ready(descriptors: list[int], timeout_s: float | None) -> list[int]:
+    """Which descriptors can be read; not by ``select``, which takes none above 1024."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)]
 
 
 def descendants(pid: int) -> list[int]:

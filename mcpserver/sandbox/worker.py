@@ -8,6 +8,7 @@ import base64
 import json
 import marshal
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import IO, Any, cast, get_args
 
 from mcpserver.context import Picture
@@ -104,6 +105,7 @@ class Worker:
         Raises:
             SandboxError: it does not start; says what it wrote.
         """
+        _allow_many_files()
         pairs = {name: socket.socketpair() for name in ("control", "tools", "python")}
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         try:
@@ -408,6 +410,15 @@ class Worker:
 
 
 _dying: list[subprocess.Popen[bytes]] = []
+
+
+@lru_cache(maxsize=1)
+def _allow_many_files() -> None:
+    """An environment takes five descriptors, and many systems allow 1,024 unless a process asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _collect() -> None:
