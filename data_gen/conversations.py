@@ -63,6 +63,8 @@ async def play_question(
         seed=question.seed,
         mode=question.mode,
         plan=question.plan or played.found_plan(),
+        sandbox=episode.sandbox,
+        synthetic=episode.synthetic,
     )
     rejection = reject(played)
     row = conversation.to_row()

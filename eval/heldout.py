@@ -166,6 +166,7 @@ async def _play(
         calls=attempt.calls,
         answer=_last_words(episode),
         stopped=episode.stopped,
+        sandbox=episode.sandbox,
         failed=episode.error or "no answer" if failed else None,
         seconds=round(time.monotonic() - started, 3),
     )

@@ -25,6 +25,7 @@ class TaskRow(Record):
     answer: str | None = None
     stopped: str = ""
     failed: str | None = None
+    sandbox: str | None = Field(None, description="level at which its calls ran, where that is known")
     seconds: float = Field(0.0, description="wall time of the task (s)")
 
     @property

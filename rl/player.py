@@ -110,6 +110,8 @@ class Player:
                     "mode": rollout.task.plan.mode,
                     "reward": score._asdict(),
                     "stopped": rollout.episode.stopped,
+                    "sandbox": rollout.episode.sandbox,
+                    "synthetic": rollout.episode.synthetic,
                     "tokens": len(rollout.completion_ids),
                     "messages": [m.to_openai() for m in rollout.episode.messages[len(rollout.task.messages) :]],
                 }

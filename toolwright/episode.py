@@ -44,13 +44,21 @@ class Episode:
 
     ``messages`` is the whole of it, from the first message given. ``stopped`` says why it ended: ``answer`` the model
     answered in words, ``max_turns``, ``length`` a reply was cut short (its calls did not run), ``endpoint`` the model
-    could not be asked (``error`` says why).
+    could not be asked (``error`` says why). ``sandbox`` is the level at which its calls ran, where the world tells.
     """
 
     messages: tuple[Message, ...]
     turns: tuple[Turn, ...]
     stopped: Literal["answer", "max_turns", "length", "endpoint"]
     error: str | None = None
+    sandbox: str | None = None
+
+    @property
+    def synthetic(self) -> tuple[int, ...]:
+        """The places in ``messages`` of tool results that no tool gave."""
+        results = [result for turn in self.turns for result in turn.results]
+        places = [index for index, message in enumerate(self.messages) if message.role == "tool"][-len(results) :]
+        return tuple(index for index, result in zip(places, results) if result.synthetic)
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
@@ -95,27 +103,28 @@ async def play(
     """
     for tool in tools:
         check_schema(tool)
-    transcript, turns = list(messages), list[Turn]()
+    transcript, turns, sandbox = list(messages), list[Turn](), getattr(world, "sandbox", None)
     for _ in range(max_turns):
         try:
             reply = await chat.complete(transcript, tools, seed=seed)
         except EndpointError as error:
             if raise_on_endpoint:
                 raise
-            return Episode(tuple(transcript), tuple(turns), "endpoint", str(error))
+            return Episode(tuple(transcript), tuple(turns), "endpoint", str(error), sandbox)
         reply = _with_unique_ids(reply, transcript)
         transcript.append(reply.message)
         calls, malformed = reply.message.tool_calls, _malformed(reply)
         if reply.finish_reason == "length" or not (calls or malformed):
             turns.append(Turn(reply, ()))
-            return Episode(tuple(transcript), tuple(turns), "length" if reply.finish_reason == "length" else "answer")
+            stopped: Literal["length", "answer"] = "length" if reply.finish_reason == "length" else "answer"
+            return Episode(tuple(transcript), tuple(turns), stopped, sandbox=sandbox)
         results = await run_calls(world, calls, tools, call_timeout_s=call_timeout_s)
         transcript += map(_tool_message, calls, results)
         if malformed:
             results.append(malformed)
             transcript.append(Message(role="tool", content=malformed.content, tool_call_id=f"malformed_{len(turns)}"))
         turns.append(Turn(reply, tuple(results)))
-    return Episode(tuple(transcript), tuple(turns), "max_turns")
+    return Episode(tuple(transcript), tuple(turns), "max_turns", sandbox=sandbox)
 
 
 def _with_unique_ids(reply: Reply, transcript: Sequence[Message]) -> Reply:

@@ -253,7 +253,11 @@ class Question(Record):
 
 
 class Conversation(Record):
-    """A finished dialogue with the tools that were on offer and the plan that it fulfilled."""
+    """A finished dialogue with the tools that were on offer and the plan that it fulfilled.
+
+    ``sandbox`` is the level at which its calls ran, where that is known; ``synthetic`` the places in ``messages`` of
+    tool results that no tool gave.
+    """
 
     id: str
     messages: tuple[Message, ...]
@@ -263,10 +267,16 @@ class Conversation(Record):
     plan: Plan | None = None
     group: str | None = None
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    sandbox: str | None = None
+    synthetic: tuple[int, ...] = ()
 
     def to_row(self) -> dict[str, Any]:
         """A JSONL row as HF and TRL read it; tools and plan are JSON strings."""
-        kwargs = {"chat_template_kwargs": self.chat_template_kwargs} if self.chat_template_kwargs else {}
+        more: dict[str, Any] = {"sandbox": self.sandbox} if self.sandbox else {}
+        if self.synthetic:
+            more["synthetic"] = list(self.synthetic)
+        if self.chat_template_kwargs:
+            more["chat_template_kwargs"] = self.chat_template_kwargs
         return {
             "id": self.id,
             "mode": self.mode,
@@ -275,7 +285,7 @@ class Conversation(Record):
             "messages": [message.to_row() for message in self.messages],
             "tools": json.dumps([tool.to_openai() for tool in self.tools], ensure_ascii=False),
             "plan": self.plan.model_dump_json() if self.plan else None,
-            **kwargs,
+            **more,
         }
 
     @classmethod
@@ -298,6 +308,8 @@ class Conversation(Record):
                 plan=Plan.model_validate_json(plan) if plan else None,
                 group=row.get("group"),
                 chat_template_kwargs=row.get("chat_template_kwargs") or {},
+                sandbox=row.get("sandbox"),
+                synthetic=tuple(row.get("synthetic") or ()),
             )
         except ValidationError as error:
             raise DataError(explain(error)) from None
