@@ -58,10 +58,15 @@ def read_mcp_config(path: Path, variables: Mapping[str, str] = os.environ) -> li
         raise ConfigError(f"{path}: expected an object with mcpServers, got {shorten(content)}{hint}")
     if not content["mcpServers"]:
         raise ConfigError(f"{path}: mcpServers names no server; add one, or leave the file out to use our own tools")
-    return [_read_server(path, name, server, variables) for name, server in content["mcpServers"].items()]
+    return [read_server(path, name, server, variables) for name, server in content["mcpServers"].items()]
 
 
-def _read_server(path: Path, name: str, server: object, variables: Mapping[str, str]) -> ServerConfig:
+def read_server(path: Path, name: str, server: object, variables: Mapping[str, str] = os.environ) -> ServerConfig:
+    """One server of an ``mcpServers`` file; the path is for messages.
+
+    Raises:
+        ConfigError: as ``read_mcp_config``.
+    """
     where = f"{path}: mcpServers.{name}"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) or "__" in name:
         raise ConfigError(f"{where}: a server's name has letters, digits, '_', '.' and '-', and no '__'")
@@ -72,7 +77,7 @@ def _read_server(path: Path, name: str, server: object, variables: Mapping[str, 
     for key in server:
         if key not in known:
             raise ConfigError(f"{where}.{key}: unknown key for a server with {kind}{nearest(key, list(known))}")
-    values = {key: _expand(f"{where}.{key}", value, variables) for key, value in server.items() if key != "type"}
+    values = {key: expand(f"{where}.{key}", value, variables) for key, value in server.items() if key != "type"}
     values = {key: _typed(f"{where}.{key}", key, value) for key, value in values.items()}
     if kind == "url" and not re.match(r"https?://[^/]", values["url"]):
         raise ConfigError(f"{where}.url: expected http://… or https://…, got {shorten(values['url'])}")
@@ -106,11 +111,16 @@ def _typed(where: str, key: str, value: object) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _expand(where: str, value: Any, variables: Mapping[str, str]) -> Any:
+def expand(where: str, value: Any, variables: Mapping[str, str] = os.environ) -> Any:
+    """A JSON value with ``${VAR}`` and ``${VAR:-default}`` in its texts replaced.
+
+    Raises:
+        ConfigError: a variable is not set; ``where`` says who wants it.
+    """
     if isinstance(value, list):
-        return [_expand(f"{where}[{index}]", item, variables) for index, item in enumerate(value)]
+        return [expand(f"{where}[{index}]", item, variables) for index, item in enumerate(value)]
     if isinstance(value, dict):
-        return {key: _expand(f"{where}.{key}", item, variables) for key, item in value.items()}
+        return {key: expand(f"{where}.{key}", item, variables) for key, item in value.items()}
     if not isinstance(value, str):
         return value
 

@@ -86,9 +86,14 @@ class OpenAIChat:
         await self._client.close()
 
     async def complete(
-        self, messages: Sequence[Message], tools: Sequence[ToolSpec], *, seed: int | None = None
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        *,
+        seed: int | None = None,
+        response_format: Mapping[str, Any] | None = None,
     ) -> Reply:
-        """Ask the endpoint.
+        """Ask the endpoint; ``response_format`` is the API's own, for content of a JSON Schema.
 
         Raises:
             EndpointError: names URL, status, the start of the body and what to do next.
@@ -99,6 +104,8 @@ class OpenAIChat:
             body["tools"] = [tool.to_openai() for tool in tools]
         if seed is not None:
             body["seed"] = seed
+        if response_format is not None:
+            body["response_format"] = response_format
         return read_reply(await self._post(body), self.url, self.dialect, tools)
 
     async def _post(self, body: Mapping[str, Any]) -> str:
@@ -290,9 +297,14 @@ class ScriptedChat:
         self.requests: list[tuple[tuple[Message, ...], tuple[ToolSpec, ...]]] = []
 
     async def complete(
-        self, messages: Sequence[Message], tools: Sequence[ToolSpec], *, seed: int | None = None
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        *,
+        seed: int | None = None,
+        response_format: Mapping[str, Any] | None = None,
     ) -> Reply:
-        """Give the next reply.
+        """Give the next reply; ``response_format`` binds nobody who plays from a script.
 
         Raises:
             EndpointError: the list of replies is used up.
