@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from mcpserver.api.replies import Apis
 from mcpserver.base import Base, open_base
 from mcpserver.catalogue import Tool, catalogue, select_tools
 from mcpserver.context import Cell, Context, Picture, Services, nobody
@@ -47,6 +48,7 @@ class Environment:
     Attributes:
         seed: decides everything that is simulated.
         services: the state of simulated services; part of ``state``.
+        apis: what answers the tools of APIs.
         sandbox: the level at which tools and code run; belongs into each trajectory's record.
     """
 
@@ -60,8 +62,10 @@ class Environment:
         limits: Limits = DEFAULT_LIMITS,
         python: PythonKind = "light",
         ask_human: Callable[[str], str] = nobody,
+        apis: Apis | None = None,
     ) -> None:
         self.seed = seed
+        self.apis = apis or Apis(seed)
         self.services = Services(seed)
         self.sandbox = sandbox
         self.limits = limits
@@ -86,6 +90,7 @@ class Environment:
             limits=Limits(call_timeout_s=settings.call_timeout_s),
             python=settings.python,
             ask_human=ask_human,
+            apis=Apis(seed, settings.apis),
         )
 
     @classmethod
@@ -123,6 +128,7 @@ class Environment:
         self.close()
         if self._worker is not None:
             await self._worker.wait_closed()
+        await self.apis.aclose()
 
     async def reset(self, seed: int | None = None) -> None:
         """Make this environment a fresh one, for the same seed or another; cheaper than a new one.
@@ -132,6 +138,7 @@ class Environment:
         """
         self.seed = self.seed if seed is None else seed
         self.services = Services(self.seed)
+        self.apis.reset(self.seed)
         if self._worker is not None:
             async with self._turn:
                 await self._worker.reset()
@@ -148,6 +155,8 @@ class Environment:
         """
         try:
             tool, text = self._find(call)
+            if tool.runs_in == "api":
+                return await self.apis.call(tool, tool.bind_json(text))
             if tool.runs_in == "server":
                 value, pictures = self._run_here(tool, text)
             else:

@@ -128,10 +128,11 @@ def _choices(kind: Any, value: Any) -> list[str]:
 def _takes(item: tuple[Any, Any], char: str) -> bool:
     kind, value = item
     if kind is sre.LITERAL:
-        return ord(char) == value
+        return bool(ord(char) == value)
     if kind is sre.RANGE:
         return bool(value[0] <= ord(char) <= value[1])
-    return bool(kind is sre.CATEGORY) and _CATEGORIES[value].fullmatch(char) is not None
+    category: re.Pattern[str] | None = _CATEGORIES.get(value) if kind is sre.CATEGORY else None
+    return category is not None and category.fullmatch(char) is not None
 
 
 _CATEGORIES = {

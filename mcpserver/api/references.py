@@ -138,7 +138,7 @@ class _Writer:
             return {"allOf": parts}
         merged: dict[str, Any] = {}
         for part in parts:
-            if not _merge(merged, part):
+            if not merge(merged, part):
                 return {"allOf": parts}
         self._notes.add("all_of_merged", self._where, f"{len(node['allOf'])} parts", list(merged)[:6])
         return merged
@@ -149,7 +149,7 @@ _LARGEST = ("minimum", "minLength", "minItems", "minProperties", "exclusiveMinim
 _SMALLEST = ("maximum", "maxLength", "maxItems", "maxProperties", "exclusiveMaximum")
 
 
-def _merge(merged: dict[str, Any], part: dict[str, Any]) -> bool:
+def merge(merged: dict[str, Any], part: dict[str, Any]) -> bool:
     """Add a schema to another so that both hold; False when that needs ``allOf``."""
     for key, value in part.items():
         if key not in merged:
@@ -157,8 +157,10 @@ def _merge(merged: dict[str, Any], part: dict[str, Any]) -> bool:
         elif merged[key] == value:
             continue
         elif key == "properties":
-            if not _merge_properties(merged[key], value):
+            both = dict(merged[key])
+            if not _merge_properties(both, value):
                 return False
+            merged[key] = both
         elif key == "required":
             merged[key] = list(dict.fromkeys([*merged[key], *value]))
         elif key == "enum":
@@ -178,7 +180,7 @@ def _merge_properties(merged: dict[str, Any], more: dict[str, Any]) -> bool:
             merged[name] = part
             continue
         both = dict(merged[name]) if isinstance(merged[name], dict) else None
-        if both is None or not isinstance(part, dict) or not _merge(both, part):
+        if both is None or not isinstance(part, dict) or not merge(both, part):
             return False
         merged[name] = both
     return True
