@@ -10,6 +10,7 @@ import ctypes
 import os
 import resource
 import struct
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -107,7 +108,7 @@ def forbid_calls(protected: Sequence[int], *, sockets: bool) -> None:
 
 def forbid_privileges() -> None:
     """No program started from here gains a privilege."""
-    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _control(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
@@ -181,7 +182,11 @@ def limit_amounts(limits: Mapping[str, int]) -> None:
         number = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(number)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(number, (value, value))
+        try:
+            resource.setrlimit(number, (value, value))
+        except (ValueError, OSError):
+            if sys.platform == "linux":  # elsewhere only the level none runs, and macOS limits no address space
+                raise
 
 
 def become(user: int) -> None:
@@ -193,14 +198,20 @@ def become(user: int) -> None:
 
 def hide_memory(hidden: bool) -> None:
     """Whether other processes of the same user are kept from this one's memory and descriptors."""
-    _libc.prctl(_PR_SET_DUMPABLE, 0 if hidden else 1, 0, 0, 0)
+    _control(_PR_SET_DUMPABLE, 0 if hidden else 1, 0, 0, 0)
+
+
+def _control(*numbers: int) -> None:
+    """prctl, where there is one: elsewhere only the level ``none`` runs."""
+    if sys.platform == "linux":
+        _libc.prctl(*numbers)
 
 
 def adopt_orphans() -> None:
     """Become the parent of whatever children leave behind."""
-    _libc.prctl(_PR_SET_SUBREAPER, 1, 0, 0, 0)
+    _control(_PR_SET_SUBREAPER, 1, 0, 0, 0)
 
 
 def die_with_parent(signal_number: int) -> None:
     """Get a signal when the parent ends."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+    _control(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)

@@ -9,6 +9,7 @@ import os
 import py_compile
 import random
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ LEVELS: tuple[Level, ...] = ("bwrap", "landlock", "none")
 PREFIX = "toolwright-env-"
 CODE = Path(__file__).resolve().parents[2]
 _BOOT = f"import sys; sys.path.append({str(CODE)!r}); from mcpserver.sandbox.keeper import main; main()"
-_SHELL = '"$@"; while [ $? -ne 0 ]; do "$@" again; done'
+_SHELL = 'n=0; again=; until "$@" $again; do again=again; n=$((n + 1)); [ $n -lt 1000 ] || exit 1; done'
 """Holds the sandbox, and with it the files, while the keeper is replaced."""
 _SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts", "/etc/mime.types", "/etc/localtime")
 
@@ -84,6 +85,7 @@ def plan(
         "memory_bytes": limits.memory_bytes,
         "disk_bytes": limits.disk_bytes,
         "limits": _rlimits(limits, own_count=level == "bwrap" or as_root),
+        "alarm_s": int(limits.call_timeout_s) + 60,
         "jupyter": python == "jupyter",
     }
     keeper = ("/bin/sh", "-c", _SHELL, "keeper", _python(), "-I", "-S", "-c", _BOOT)
@@ -162,6 +164,15 @@ def _libraries() -> tuple[str, ...]:
 
 def _python() -> str:
     return os.path.realpath(sys.executable)
+
+
+def root_only_folder() -> str:
+    """For root: a folder of Python or of our own that other users cannot enter; else empty."""
+    if os.geteuid() != 0:
+        return ""
+    needed = [Path(os.path.realpath(path)) for path in (sys.base_prefix, sys.prefix, *_code())]
+    folders = {folder for path in needed for folder in (path, *path.parents)}
+    return next((str(folder) for folder in sorted(folders) if not folder.stat().st_mode & stat.S_IXOTH), "")
 
 
 @lru_cache(maxsize=1)

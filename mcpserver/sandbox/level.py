@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from mcpserver.sandbox.launch import Content, Level, plan
+from mcpserver.sandbox.launch import Content, Level, plan, root_only_folder
 from mcpserver.sandbox.limits import Limits
 from mcpserver.sandbox.worker import Worker
 from mcpserver.settings import SANDBOX_VARIABLE, Choice
@@ -51,6 +51,8 @@ def reason_against(level: Level) -> str:
         return "it needs Linux; use a container, or --sandbox=none and only code that you trust"
     if level == "bwrap" and shutil.which("bwrap") is None:
         return "bubblewrap is not installed; `apt install bubblewrap` (or dnf, pacman, apk)"
+    if level == "landlock" and (closed := root_only_folder()):
+        return f"root gives its rights up there, and only root can read {closed}; run as an ordinary user"
     folder = tempfile.mkdtemp(prefix="toolwright-probe-")
     try:
         os.chmod(folder, 0o755)

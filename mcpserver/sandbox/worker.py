@@ -10,6 +10,7 @@ import marshal
 import os
 import resource
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import IO, Any, cast, get_args
+
+import psutil
 
 from mcpserver.context import Picture
 from mcpserver.sandbox import frames
@@ -92,8 +95,6 @@ class Worker:
         self._errors = errors
         self._control, self._channels = channels["control"], channels
         self._keeper = 0
-        self._pidfd = -1
-        self._keeper_ended = asyncio.Event()
         self._kernel: set[int] = set()
         self._has_python = False
         self.closed = False
@@ -146,21 +147,6 @@ class Worker:
         if answer != "ready":
             raise SandboxError(f"the sandbox did not start: {answer or self._last_words()}")
         self._keeper = _last_descendant(self._process.pid)
-        self._pidfd = os.pidfd_open(self._keeper)
-        self._keeper_ended.clear()
-        asyncio.get_running_loop().add_reader(self._pidfd, self._see_end)
-
-    def _see_end(self) -> None:
-        """The keeper has ended."""
-        self._forget_keeper()
-        self._keeper_ended.set()
-
-    def _forget_keeper(self) -> None:
-        if self._pidfd >= 0:
-            with suppress(RuntimeError):  # the loop is closed already
-                asyncio.get_event_loop_policy().get_event_loop().remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = -1
 
     def _last_words(self) -> str:
         """The last line that the keeper wrote, for what went wrong with the sandbox itself."""
@@ -203,7 +189,7 @@ class Worker:
                 answer = await self._answer(channel, number, min(PATIENCE_S, left))
                 if answer is not None:
                     return answer
-                if self._keeper_ended.is_set():
+                if not _is_alive(self._keeper):
                     failure = ("tool_error", "the process that ran the tool ended")
                     break
                 if _memory_bytes(self._keeper) > self._launch.config["memory_bytes"]:
@@ -222,10 +208,8 @@ class Worker:
         Raises:
             ToolError: none starts.
         """
-        self._forget_keeper()
-        if not self._keeper_ended.is_set():
-            with suppress(ProcessLookupError):
-                os.kill(self._keeper, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(self._keeper, signal.SIGKILL)
         self._has_python = False
         self._kernel = set()
         try:
@@ -388,7 +372,6 @@ class Worker:
     def close(self) -> None:
         """End everything inside, at once; what is left to collect is collected by ``wait_closed`` or later."""
         self.closed = True
-        self._forget_keeper()
         for channel in self._channels.values():
             if channel.transport is not None:
                 channel.transport.abort()
@@ -404,9 +387,12 @@ class Worker:
         deadline = time.monotonic() + timeout_s
         while self._process.poll() is None:
             if time.monotonic() > deadline:
-                os.killpg(self._process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
             await asyncio.sleep(0.002)
         _collect()
+        if self._launch.config["remove"]:  # the keeper has done so, unless it had to be killed
+            shutil.rmtree(self._launch.config["root"], ignore_errors=True)
 
 
 _dying: list[subprocess.Popen[bytes]] = []
@@ -437,15 +423,24 @@ def _children(pid: int) -> list[int]:
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as file:
             return [int(word) for word in file.read().split()]
-    except OSError:
+    except OSError:  # no Linux, or ended
+        with suppress(psutil.Error):
+            return [child.pid for child in psutil.Process(pid).children()]
         return []
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _memory_bytes(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-    except (OSError, IndexError):
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
         return 0
 
 
