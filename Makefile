@@ -1,9 +1,9 @@
-# install, demo, test and check; each installs what it needs first.
+# install, demo, test, check, and attacks on the sandbox; each installs what it needs first.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check clean
+.PHONY: install demo test check attacks clean
 
 install: $(VENV)/.installed
 
@@ -25,6 +25,11 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+FILE ?= ../shared/data/sandbox_attacks.jsonl
+
+attacks: install
+	@$(BIN)/python -m attacks $(FILE)
 
 clean:
 	rm -rf runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
