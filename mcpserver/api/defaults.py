@@ -36,6 +36,7 @@ def fix_enum(schema: dict[str, Any], where: str, notes: Notes) -> None:
         kept = _distinct(values)  # the values are what the API takes; the type was wrong
         types = list(dict.fromkeys(type_of_value(value) for value in kept))
         schema["type"] = types if len(types) > 1 else types[0]
+        notes.add("enum_values", where, {"type": kind}, {"type": schema["type"]})
     if isinstance(raw, list) and (len(kept) != len(raw) or any(a is not b for a, b in zip(kept, raw))):
         notes.add("enum_values", where, raw, kept)
     schema["enum"] = kept
@@ -139,7 +140,7 @@ def fix_default(schema: dict[str, Any], where: str, notes: Notes) -> None:
         if raw not in ("", [], {}) and _is_json(raw):
             say(schema, f"(Default: {cut(raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False), 60)})")
         return
-    if type(value) is not type(raw) and not isinstance(raw, float):
+    if value != raw or (type(value) is not type(raw) and not isinstance(raw, float)):
         notes.add("default_converted", where, raw, value)
     schema["default"] = value
 
