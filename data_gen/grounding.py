@@ -10,9 +10,11 @@ from typing import Any
 
 from data_gen.samplers import decimal, draw_date, draw_value
 from mcpserver.baseworld import DATABASES, FILES, default_base
+from mcpserver.catalogue import all_tools
 from toolwright.records import ToolSpec
 
 OPTIONAL_SHARE = 0.3
+EXAMPLE_SHARE = 0.7
 TASKS = ("call", "check", "review", "send", "update", "sign", "print", "close")
 OBJECTS = ("the contract", "the invoice", "the forecast", "the storage report", "the operator", "the price list")
 NAMES = ("todo", "plan", "summary", "ideas", "draft", "memo", "budget", "agenda", "review", "log")
@@ -79,11 +81,20 @@ def draw_arguments(spec: ToolSpec, rng: Random, facts: Facts | None) -> Argument
         if arguments.keys() <= properties.keys():
             return arguments
     required = set(spec.parameters.get("required", ()))
+    if facts and not all(_is_closed(properties[name]) for name in required) and rng.random() < EXAMPLE_SHARE:
+        tool = all_tools().get(spec.name)
+        if tool and tool.examples:
+            return dict(rng.choice(tool.examples))
     return {
         name: draw_value(schema, name, rng)
         for name, schema in properties.items()
         if name in required or rng.random() < OPTIONAL_SHARE
     }
+
+
+def _is_closed(schema: Mapping[str, Any]) -> bool:
+    """Whether any value that fits the schema means something: words drawn for a path or an id would not."""
+    return "enum" in schema or "format" in schema or schema.get("type") in ("integer", "number", "boolean")
 
 
 def _amount(rng: Random) -> int | float:

@@ -4,16 +4,19 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager
+from random import Random
 
 import pytest
+from tool_calls import DESK
 
 from data_gen.blueprints import Discard, Workshop, overlaps
-from data_gen.grounding import load_facts
+from data_gen.grounding import draw_arguments, load_facts
 from data_gen.journal import Journal
 from data_gen.modes import why_not
 from data_gen.questions import main, write_questions
 from data_gen.roles import ScriptedTeacher, Slot
 from data_gen.spoken import mentions
+from mcpserver.catalogue import all_tools
 from mcpserver.world import open_world
 from toolwright.artifacts import read_manifest, read_records
 from toolwright.calls import check_arguments
@@ -26,7 +29,7 @@ COUNT = 150
 def write(tmp_path, count, *, seed=17, **settings):
     async def run():
         config = DataGenConfig(n_questions=count, **settings)
-        async with open_world(None) as world:
+        async with open_world(settings=DESK) as world:
             teacher = ScriptedTeacher(Workshop.open(world, own_tools=True), tuple(config.tools_per_question))
             with Journal(tmp_path / "journal.jsonl", "key") as journal:
                 return await write_questions(teacher, config, seed, journal)
@@ -42,7 +45,7 @@ def written(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shop():
     async def open_shop():
-        async with open_world(None) as world:
+        async with open_world(settings=DESK) as world:
             return Workshop.open(world, own_tools=True)
 
     return asyncio.run(open_shop())
@@ -281,3 +284,9 @@ def test_help_names_every_key(capsys):
 def test_a_question_survives_its_file(written, tmp_path):
     for question in written[0][:20]:
         assert Question.model_validate(json.loads(question.model_dump_json())) == question
+
+
+def test_a_tool_that_wants_paths_is_mostly_asked_with_what_is_there():
+    tool = all_tools()["image_resize"]
+    drawn = [draw_arguments(tool.spec, Random(seed), load_facts()) for seed in range(60)]
+    assert 25 < sum(arguments in tool.examples for arguments in drawn) < 60

@@ -9,9 +9,13 @@ from typing import Any
 
 from mcpserver.catalogue import Function, Tool, make_tool
 from mcpserver.context import Context, Picture, Services
+from mcpserver.settings import Settings
 from mcpserver.workspace import DATABASES, FILES, Workspace
 from toolwright.calls import check_arguments
 from toolwright.errors import DataError
+
+DESK = Settings(toolsets=("database", "energy", "files", "maths"), world="desk")
+"""The tools and the world of ``configs/tiny.yaml``."""
 
 
 class World:
