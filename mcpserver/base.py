@@ -5,12 +5,13 @@
 """
 
 import atexit
+import hashlib
 import os
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from mcpserver.baseworld import default_base, load_base, write_base
 from mcpserver.context import draw
 from mcpserver.databases import hash_folder
 from mcpserver.sandbox.launch import Content
-from mcpserver.workspace import DATABASES, FILES, Workspace
-from toolwright.errors import ConfigError
+from mcpserver.workspace import DATABASES, FILES, MAX_FILE_BYTES, Workspace
+from toolwright.errors import ConfigError, DataError
+from toolwright.words import shorten
 
+ATTACHMENTS = "attachments"
 GENERATED = ("desk", "company")
 
 
@@ -37,6 +40,23 @@ class Base:
     folder: Path
     names: tuple[str, ...]
     hashes: Mapping[str, str]
+    attachments: Mapping[str, bytes] = field(default_factory=dict)
+
+    def attach(self, attachments: Mapping[str, bytes]) -> "Base":
+        """A world with what a user sent along, as ``attachments/<name>`` among its files.
+
+        Raises:
+            DataError: a name that is no plain file name, or too much.
+        """
+        found = {}
+        for name, content in attachments.items():
+            if not name or "/" in name or name.startswith(".") or not name.isprintable():
+                raise DataError(f"attachment {shorten(name)}: expected a file name such as offer.pdf")
+            if len(content) > MAX_FILE_BYTES:
+                raise DataError(f"attachment {name!r}: {len(content)} bytes; at most {MAX_FILE_BYTES} are taken")
+            found[f"{ATTACHMENTS}/{name}"] = content
+        hashes = {f"file:{name}": hashlib.sha256(content).hexdigest() for name, content in found.items()}
+        return replace(self, hashes={**self.hashes, **hashes}, attachments=found)
 
     def sample(self, seed: int, count: int | None) -> "Base":
         """A world with ``count`` of the files, drawn by the seed, and all databases; None means all."""
@@ -46,12 +66,14 @@ class Base:
         kept = set(draw(seed, "files").sample(files, count))
         names = tuple(name for name in self.names if name in kept or name not in files)
         gone = {f"file:{name.removeprefix(f'{FILES}/')}" for name in files if name not in kept}
-        return Base(self.folder, names, {name: value for name, value in self.hashes.items() if name not in gone})
+        return replace(
+            self, names=names, hashes={name: value for name, value in self.hashes.items() if name not in gone}
+        )
 
     @property
     def content(self) -> Content:
         """What a sandbox copies."""
-        return Content(self.folder, self.names)
+        return Content(self.folder, self.names, self.attachments)
 
 
 @lru_cache(maxsize=8)

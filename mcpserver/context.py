@@ -8,7 +8,7 @@ import datetime
 import json
 import marshal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mcpserver.tool_error import ToolError
@@ -101,7 +101,8 @@ class Context:
         services: the state of simulated services; only for tools that run in the server.
         workspace: the files and databases; only for tools that run in the environment's worker.
         deadline: the ``time.monotonic()`` at which the call is given up.
-        ask_human: puts a question to a human and gives the answer.
+        ask_human: puts a question to a human and gives the answer; only for tools that run in the server.
+        attachments: what the user sent along, as paths of files.
 
     Attributes:
         now: the environment's clock, which stands still.
@@ -116,10 +117,12 @@ class Context:
         workspace: Workspace | None = None,
         deadline: float = float("inf"),
         ask_human: Callable[[str], str] = nobody,
+        attachments: Sequence[str] = (),
     ) -> None:
         self.seed = seed
         self.now = FIRST_MOMENT
         self.ask_human = ask_human
+        self.attachments = tuple(attachments)
         self.pictures: list[Picture] = []
         self._services = services
         self._workspace = workspace

@@ -17,7 +17,7 @@ from mcpserver.api.replies import Apis
 from mcpserver.base import Base, open_base
 from mcpserver.catalogue import Tool, catalogue, select_tools
 from mcpserver.context import Cell, Context, Picture, Services, nobody
-from mcpserver.rendering import cap, error_text, render
+from mcpserver.rendering import argument_text, cap, error_text, render
 from mcpserver.sandbox.launch import Level, plan
 from mcpserver.sandbox.level import choose_level, refusal
 from mcpserver.sandbox.limits import Limits
@@ -26,9 +26,8 @@ from mcpserver.settings import PythonKind, Settings
 from mcpserver.tool_error import ToolError
 from toolwright.errors import SandboxError
 from toolwright.records import ToolCall, ToolResult, ToolSpec
-from toolwright.words import nearest, shorten
+from toolwright.words import nearest
 
-MAX_ARGUMENT_BYTES = 256 * 1024
 DEFAULT_LIMITS, DEFAULT_SETTINGS = Limits(), Settings()
 
 
@@ -79,13 +78,18 @@ class Environment:
 
     @classmethod
     def open(
-        cls, seed: int, settings: Settings = DEFAULT_SETTINGS, *, ask_human: Callable[[str], str] = nobody
+        cls,
+        seed: int,
+        settings: Settings = DEFAULT_SETTINGS,
+        *,
+        ask_human: Callable[[str], str] = nobody,
+        attachments: Mapping[str, bytes] | None = None,
     ) -> "Environment":
         """Open an environment that lives until ``close``; see ``create``."""
         return cls(
             seed,
             offered_tools(settings),
-            open_base(settings.world).sample(seed, settings.n_files),
+            open_base(settings.world).sample(seed, settings.n_files).attach(attachments or {}),
             sandbox=choose_level(settings.sandbox),
             limits=Limits(call_timeout_s=settings.call_timeout_s),
             python=settings.python,
@@ -103,15 +107,16 @@ class Environment:
         Args:
             seed: of everything simulated.
             toolsets: names of toolsets, categories or tools on offer; None means all.
-            options: the other fields of ``Settings``, and ``ask_human``, which puts a question to somebody.
+            options: the other fields of ``Settings``; ``ask_human``, which puts a question to somebody; and
+                ``attachments``, what the user sent along, by file name: it lies in the folder ``attachments``.
 
         Raises:
             ConfigError: an unknown toolset, or a base that cannot be used.
             SandboxError: the level that was asked for does not work here.
         """
-        ask_human = options.pop("ask_human", nobody)
+        more = {name: options.pop(name) for name in ("ask_human", "attachments") if name in options}
         settings = Settings(toolsets=None if toolsets is None else tuple(toolsets), **options)
-        environment = cls.open(seed, settings, ask_human=ask_human)
+        environment = cls.open(seed, settings, **more)
         try:
             yield environment
         finally:
@@ -176,18 +181,13 @@ class Environment:
         tool = self._tools.get(call.name)
         if tool is None:
             raise ToolError("unknown_tool", f"no tool {call.name[:60]!a}{nearest(call.name[:100], list(self._tools))}")
-        try:
-            text = json.dumps(call.arguments, ensure_ascii=False, allow_nan=False)
-            size = len(text.encode())
-        except (ValueError, TypeError, RecursionError) as error:
-            raise ToolError("bad_arguments", f"arguments are not JSON text: {shorten(str(error), 80)}") from None
-        if size > MAX_ARGUMENT_BYTES:
-            raise ToolError("limit", f"arguments hold at most {MAX_ARGUMENT_BYTES} bytes, got {size}")
-        return tool, text
+        return tool, argument_text(call.arguments)
 
     def _run_here(self, tool: Tool, text: str) -> tuple[Any, list[Picture]]:
         values = tool.bind_json(text)
-        context = Context(self.seed, services=self.services, ask_human=self._ask_human)
+        context = Context(
+            self.seed, services=self.services, ask_human=self._ask_human, attachments=tuple(self._base.attachments)
+        )
         try:
             value = tool.run(context, values)
         except ToolError:
@@ -207,6 +207,7 @@ class Environment:
             "convert": tool.needs_conversion,
             "context_name": tool.context_name,
             "seed": self.seed,
+            "attachments": list(self._base.attachments),
         }
         async with self._turn:
             worker = await self._sandbox_worker()

@@ -1,8 +1,8 @@
 """Runs the tools of the catalogue inside the sandbox, one request after the other.
 
-A request is ``{"id", "module", "is_file", "function", "arguments", "convert", "context_name", "seed", "left_s"}``, or
-``{"id", "snapshot": true}``; the answer ``{"id", "value", "pictures"}`` or ``{"id", "error": [kind, message]}``.
-Libraries are imported by the tools that need them, when they are called.
+A request is ``{"id", "module", "is_file", "function", "arguments", "convert", "context_name", "seed", "attachments",
+"left_s"}``, or ``{"id", "snapshot": true}``; the answer ``{"id", "value", "pictures"}`` or ``{"id", "error": [kind,
+message]}``. Libraries are imported by the tools that need them, when they are called.
 """
 
 import binascii
@@ -90,7 +90,7 @@ def _snapshot(workspace: Workspace) -> dict[str, Any]:
 
 def _run(request: dict[str, Any], workspace: Workspace) -> dict[str, Any]:
     deadline = time.monotonic() + request["left_s"]
-    context = Context(request["seed"], workspace=workspace, deadline=deadline)
+    context = Context(request["seed"], workspace=workspace, deadline=deadline, attachments=request["attachments"])
     if request["convert"] or request["is_file"]:
         _have_bounds()
     function, arguments = _load(request), request["arguments"]

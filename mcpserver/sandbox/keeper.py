@@ -29,9 +29,9 @@ class Keeper:
     """The state of one sandbox: its configuration, and its Python.
 
     The configuration has ``root`` (folder of the environment), ``temporary``, ``remove`` (both at the end), ``base``
-    and ``files`` (what to copy from where), ``user`` (to become, or None), ``paths`` and ``tool_paths`` (for imports),
-    ``limits``, ``landlock`` (readable paths, or None), ``seccomp``, ``sockets``, ``memory_bytes``, ``disk_bytes`` and
-    ``jupyter``.
+    and ``files`` (what to copy from where), ``attachments`` (further files and their content), ``user`` (to become, or
+    None), ``paths`` and ``tool_paths`` (for imports), ``limits``, ``landlock`` (readable paths, or None), ``seccomp``,
+    ``sockets``, ``memory_bytes``, ``disk_bytes``, ``alarm_s`` (when the process ends itself) and ``jupyter``.
     """
 
     def __init__(self, config: dict[str, Any], control: int, tools: int, python: int) -> None:
@@ -66,6 +66,10 @@ class Keeper:
         for name in self.config["files"]:
             os.makedirs(os.path.dirname(f"{root}/{name}"), exist_ok=True)
             _copy(f"{base}/{name}", f"{root}/{name}")
+        for name, content in self.config["attachments"].items():
+            os.makedirs(os.path.dirname(f"{root}/files/{name}"), exist_ok=True)
+            with open(f"{root}/files/{name}", "wb") as file:
+                file.write(content)
 
     def reset(self) -> None:
         """Make the environment as it was at first: no Python, no file but those of the base."""

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -35,10 +35,17 @@ _SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts", "/etc/mi
 
 @dataclass(frozen=True)
 class Content:
-    """What an environment begins with: the names below a folder on the host that are copied into it."""
+    """What an environment begins with.
+
+    Attributes:
+        folder: on the host.
+        names: what is copied from below it.
+        attachments: further files and their content, by path below ``files/``.
+    """
 
     folder: Path
     names: tuple[str, ...]
+    attachments: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ def plan(
         "temporary": temporary,
         "base": "/base" if level == "bwrap" else str(content.folder),
         "files": list(content.names),
+        "attachments": dict(content.attachments),
         "user": user,
         "paths": _import_paths(),
         "tool_paths": list(tool_paths),
