@@ -145,10 +145,7 @@ DEFINITIONS: list[tuple[Any, str]] = [
     ({"name": "a", "description": None, "parameters": {"type": "object", "properties": {}}}, "description_missing"),
     ({"name": "a", "description": "x" * 3000}, "description_cut"),
     (
-        {
-            "name": "a",
-            "description": "This is a sub-function API for tool chess.\nTool description: Games.\nAPI description: One.",
-        },
+        {"name": "a", "description": "This is a sub-function API for tool chess.\nAPI description: One."},
         "description_boilerplate",
     ),
 ]

@@ -179,13 +179,13 @@ def _import_servers(path: Path, prefix: str) -> Imported:
     names = Names({}, prefix)
 
     async def read() -> None:
-        async with open_servers(configs) as servers:
-            for session in servers.sessions:
-                for own, spec in session.tools.items():
-                    operation = ApiOperation(source, own, server=session.config.name)
-                    group = session.toolsets.get(own, session.config.name)
-                    draft = Draft(own, spec.description, spec.parameters, group, operation, Notes())
-                    _add(imported, names, draft, f"mcpServers.{session.config.name}.{own}")
+        for config in configs:
+            async with open_servers([config]) as servers:
+                for spec in servers.tools:
+                    operation = ApiOperation(source, spec.name, server=config.name)
+                    group = servers.toolset(spec.name)
+                    draft = Draft(spec.name, spec.description, spec.parameters, group, operation, Notes())
+                    _add(imported, names, draft, f"mcpServers.{config.name}.{spec.name}")
 
     asyncio.run(read())
     return imported

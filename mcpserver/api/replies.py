@@ -161,7 +161,7 @@ class Apis:
 
     async def _virtual(self, tool: "Tool", operation: ApiOperation, key: str, arguments: Mapping[str, Any]) -> str:
         own = identity(tool)
-        given = self._given.setdefault(tool.toolset, {})
+        given = self._given.setdefault(_scope(tool), {})
         asked = f"{own} {key}"
         if _writes(operation):
             given.clear()
@@ -186,7 +186,7 @@ class Apis:
         writer = self._writer()
         if writer is None:
             return None
-        earlier = self._earlier.get(tool.toolset, [])
+        earlier = self._earlier.get(_scope(tool), [])
         place = hash_of([own, key, self.settings.llm_model, show_earlier(earlier)])
         kept = self._cache.virtual(place)
         if kept is not None:
@@ -241,7 +241,7 @@ class Apis:
         )
 
     def _remember(self, tool: "Tool", key: str, text: str) -> None:
-        earlier = self._earlier.setdefault(tool.toolset, [])
+        earlier = self._earlier.setdefault(_scope(tool), [])
         earlier.append(Earlier(tool.spec.name, key, text))
         del earlier[:-MAX_HISTORY]
         assert tool.api is not None
@@ -257,6 +257,12 @@ def identity(tool: "Tool") -> str:
     return hash_of(
         [operation.source.kind, tool.toolset, operation.name, operation.method, operation.path, tool.spec.parameters]
     )[:32]
+
+
+def _scope(tool: "Tool") -> str:
+    """The API that a tool belongs to: replies are to agree within it. A file of definitions holds many of them."""
+    one_api = tool.api is not None and tool.api.source.kind == "openapi"
+    return tool.category if one_api else f"{tool.category}/{tool.toolset}"
 
 
 def kind_of(operation: ApiOperation) -> str:
