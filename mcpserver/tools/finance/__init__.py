@@ -1,0 +1,1 @@
+"""Finance: loans, investments, accounts."""
