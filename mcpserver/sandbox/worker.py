@@ -8,7 +8,6 @@ import base64
 import json
 import marshal
 import os
-import resource
 import secrets
 import shutil
 import signal
@@ -16,16 +15,15 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import IO, Any, cast, get_args
 
-import psutil
-
 from mcpserver.context import Picture
-from mcpserver.sandbox import frames
+from mcpserver.sandbox.channel import Channel
 from mcpserver.sandbox.launch import Launch
+from mcpserver.sandbox.processes import allow_many_files, collect, is_alive, last_descendant, memory_bytes, spawn
 from mcpserver.tool_error import ToolError
 from toolwright.errors import SandboxError
 from toolwright.records import ErrorType
@@ -44,51 +42,11 @@ _REASONS: dict[str, tuple[ErrorType, str]] = {
 }
 
 
-class _Channel(asyncio.Protocol):
-    """One socket into the sandbox: messages out, and a queue of messages in."""
-
-    def __init__(self, read: Callable[[bytes], Any]) -> None:
-        self._read = read
-        self.messages: asyncio.Queue[Any] = asyncio.Queue()
-        self.transport: asyncio.Transport | None = None
-        self._data = bytearray()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._data += data
-        while len(self._data) >= frames.LENGTH_BYTES:
-            length = int.from_bytes(self._data[: frames.LENGTH_BYTES], "big")
-            end = frames.LENGTH_BYTES + length
-            if length > frames.MAX_FRAME_BYTES:
-                self.forget()
-                return
-            if len(self._data) < end:
-                return
-            with suppress(ValueError, RecursionError):  # code that found this socket may write anything
-                self.messages.put_nowait(self._read(bytes(self._data[frames.LENGTH_BYTES : end])))
-            del self._data[:end]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.messages.put_nowait(None)
-
-    def send(self, message: bytes) -> None:
-        assert self.transport is not None
-        self.transport.write(frames.frame(message))
-
-    def forget(self) -> None:
-        """Drop what came and was not asked for."""
-        self._data.clear()
-        while not self.messages.empty():
-            self.messages.get_nowait()
-
-
 class Worker:
     """A running sandbox; make it with ``start``."""
 
     def __init__(
-        self, launch: Launch, process: subprocess.Popen[bytes], errors: IO[bytes], channels: Mapping[str, _Channel]
+        self, launch: Launch, process: subprocess.Popen[bytes], errors: IO[bytes], channels: Mapping[str, Channel]
     ) -> None:
         self._launch = launch
         self._process = process
@@ -106,11 +64,11 @@ class Worker:
         Raises:
             SandboxError: it does not start; says what it wrote.
         """
-        _allow_many_files()
+        allow_many_files()
         pairs = {name: socket.socketpair() for name in ("control", "tools", "python")}
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         try:
-            process = _spawn(launch, [pair[1] for pair in pairs.values()], errors)
+            process = spawn(launch, [pair[1] for pair in pairs.values()], errors)
         except OSError as error:
             for pair in pairs.values():
                 pair[0].close()
@@ -123,7 +81,7 @@ class Worker:
         for name, (outside, _) in pairs.items():
             outside.setblocking(False)
             read = bytes.decode if name == "control" else json.loads
-            channels[name] = (await loop.create_connection(partial(_Channel, read), sock=outside))[1]
+            channels[name] = (await loop.create_connection(partial(Channel, read), sock=outside))[1]
         worker = cls(launch, process, errors, channels)
         try:
             await worker._configure(launch.config)
@@ -146,7 +104,7 @@ class Worker:
             raise SandboxError(f"the sandbox did not start within {START_TIMEOUT_S:g} s") from None
         if answer != "ready":
             raise SandboxError(f"the sandbox did not start: {answer or self._last_words()}")
-        self._keeper = _last_descendant(self._process.pid)
+        self._keeper = last_descendant(self._process.pid)
 
     def _last_words(self) -> str:
         """The last line that the keeper wrote, for what went wrong with the sandbox itself."""
@@ -189,10 +147,10 @@ class Worker:
                 answer = await self._answer(channel, number, min(PATIENCE_S, left))
                 if answer is not None:
                     return answer
-                if not _is_alive(self._keeper):
+                if not is_alive(self._keeper):
                     failure = ("tool_error", "the process that ran the tool ended")
                     break
-                if _memory_bytes(self._keeper) > self._launch.config["memory_bytes"]:
+                if memory_bytes(self._keeper) > self._launch.config["memory_bytes"]:
                     failure = _REASONS["memory"]
                     break
         except asyncio.CancelledError:
@@ -315,7 +273,7 @@ class Worker:
         channel.send(json.dumps({**request, "id": number}).encode())
         return number
 
-    async def _answer(self, channel: _Channel, number: str, timeout_s: float) -> dict[str, Any] | None:
+    async def _answer(self, channel: Channel, number: str, timeout_s: float) -> dict[str, Any] | None:
         """The answer with the number that was asked for; None when time is up."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -333,7 +291,7 @@ class Worker:
             if isinstance(message, dict) and message.get("id") == number:
                 return message
 
-    async def _race(self, channel: _Channel, number: str, timeout_s: float) -> dict[str, Any] | str | None:
+    async def _race(self, channel: Channel, number: str, timeout_s: float) -> dict[str, Any] | str | None:
         """The answer, or the reason of the keeper's event, or None when time is up."""
         answer = asyncio.ensure_future(self._answer(channel, number, timeout_s))
         event = asyncio.ensure_future(self._control.messages.get())
@@ -379,8 +337,7 @@ class Worker:
             self._process.kill()
         if not self._errors.closed:
             self._errors.close()
-        _dying.append(self._process)
-        _collect()
+        collect(self._process)
 
     async def wait_closed(self, timeout_s: float = 2.0) -> None:
         """Wait until the sandbox is gone; kill the keeper if it is not in time."""
@@ -390,58 +347,9 @@ class Worker:
                 with suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
             await asyncio.sleep(0.002)
-        _collect()
+        collect()
         if self._launch.config["remove"]:  # the keeper has done so, unless it had to be killed
             shutil.rmtree(self._launch.config["root"], ignore_errors=True)
-
-
-_dying: list[subprocess.Popen[bytes]] = []
-
-
-@lru_cache(maxsize=1)
-def _allow_many_files() -> None:
-    """An environment takes five descriptors, and many systems allow 1,024 unless a process asks for more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _collect() -> None:
-    """Collect the processes that have ended."""
-    _dying[:] = [process for process in _dying if process.poll() is None]
-
-
-def _last_descendant(pid: int) -> int:
-    """The keeper: below the process that was started there are only bwrap, its first process, and the shell."""
-    while children := _children(pid):
-        pid = children[-1]
-    return pid
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as file:
-            return [int(word) for word in file.read().split()]
-    except OSError:  # no Linux, or ended
-        with suppress(psutil.Error):
-            return [child.pid for child in psutil.Process(pid).children()]
-        return []
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _memory_bytes(pid: int) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0
 
 
 def _late(timeout_s: float) -> tuple[ErrorType, str]:
@@ -468,29 +376,3 @@ def _pictures(answer: Mapping[str, Any]) -> list[Picture]:
             kind, content = item
             pictures.append(Picture(str(kind), base64.b64decode(content, validate=True)))
     return pictures
-
-
-def _spawn(launch: Launch, inside: list[socket.socket], errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start the keeper, which is told the numbers of its sockets."""
-    numbers = [connection.fileno() for connection in inside]
-    command, passed = [*launch.command, *map(str, numbers)], list(numbers)
-    if launch.arguments:
-        reader, writer = os.pipe()
-        os.write(writer, b"".join(os.fsencode(argument) + b"\0" for argument in launch.arguments))
-        os.close(writer)
-        command[1:1] = ["--args", str(reader)]
-        passed.append(reader)
-    try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env=dict(launch.variables),
-            cwd="/",
-            pass_fds=passed,
-            start_new_session=True,
-        )
-    finally:
-        if launch.arguments:
-            os.close(reader)
