@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import get_args
 
-from mcpserver.settings import Choice, PythonKind, Settings
+from mcpserver.settings import ApiSettings, Choice, PythonKind, Settings, read_apis
 from toolwright.command import run_command
 
 SEED = 17
@@ -121,6 +121,9 @@ def _parse_serve(words: Sequence[str]) -> argparse.Namespace:
         "--call-timeout-s", type=float, metavar="S", default=default.call_timeout_s, help="of a call (default: 10)"
     )
     what.add_argument(
+        "--apis", metavar="JSON", help="how API tools are answered: an object with base_url, llm_url, …, or its file"
+    )
+    what.add_argument(
         "--idle-timeout-s", type=float, metavar="S", default=1800.0, help="close idle environments (default: 1800)"
     )
     return parser.parse_args(words)
@@ -138,7 +141,7 @@ def _add_tool_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="SOURCE",
         default=[],
-        help="your own tools beside ours: a folder, a package, module:function or module:All; may be repeated "
+        help="your own tools beside ours: a folder, a package, module:function, module:All, x.api.jsonl; may be repeated "
         "(also: the environment variable TOOLWRIGHT_TOOLS)",
     )
 
@@ -166,6 +169,7 @@ def _serve(options: argparse.Namespace) -> None:
         sandbox=options.sandbox,
         python=options.python,
         call_timeout_s=options.call_timeout_s,
+        apis=read_apis(options.apis) if options.apis else ApiSettings(),
     )
     offered_tools(settings)
     pool = EnvironmentPool(options.seed, settings, idle_timeout_s=options.idle_timeout_s)

@@ -16,7 +16,7 @@ from mcpserver.base import GENERATED
 from mcpserver.discovery import SOURCES_VARIABLE
 from mcpserver.environment import DEFAULT_SETTINGS, Environment, offered_tools
 from mcpserver.mcp_config import ServerConfig, read_mcp_config
-from mcpserver.settings import SANDBOX_VARIABLE, Settings, flags_of
+from mcpserver.settings import SANDBOX_VARIABLE, Settings, flags_of, make_apis, variables_of
 from toolwright.config import ToolsConfig
 from toolwright.config_file import find_file
 from toolwright.records import ToolCall, ToolResult, ToolSpec
@@ -147,7 +147,7 @@ def own_server(settings: Settings = DEFAULT_SETTINGS) -> ServerConfig:
     """Our own server as a child process, whatever directory we were started in."""
     package_parent = str(Path(__file__).resolve().parents[1])
     variables = {"PYTHONPATH": package_parent}
-    for name in ("TMPDIR", "XDG_CACHE_HOME", SANDBOX_VARIABLE, SOURCES_VARIABLE):
+    for name in ("TMPDIR", "XDG_CACHE_HOME", SANDBOX_VARIABLE, SOURCES_VARIABLE, *variables_of(settings.apis)):
         if name in os.environ:
             variables[name] = os.environ[name]
     return ServerConfig("toolwright", sys.executable, ("-m", "mcpserver", *flags_of(settings)), variables)
@@ -197,5 +197,6 @@ def open_configured(tools: ToolsConfig, transport: Transport | None = None) -> A
         sandbox=tools.sandbox,
         python=tools.python,
         call_timeout_s=tools.call_timeout_s,
+        apis=make_apis(tools.apis),
     )
     return open_world(mcp_config, transport=transport or tools.transport, settings=settings)

@@ -31,7 +31,12 @@ class ToolsConfig(Section):
     toolsets: list[str] | None = Field(
         None, description="toolsets, categories or tools of ours on offer; none: all (`python -m mcpserver list`)"
     )
-    sources: list[str] = Field([], description="your own tools: folders, packages, module:function or module:All")
+    sources: list[str] = Field(
+        [], description="your own tools: folders, packages, module:function, module:All, or x.api.jsonl (API tools)"
+    )
+    apis: dict[str, Any] = Field(
+        {}, description="how API tools are answered (base_url, headers, llm_url, llm_model, …); empty: seeded replies"
+    )
     world: str = Field("company", description="files and databases: company, desk (small), or a folder of yours")
     n_files: Positive | None = Field(
         None, description="files of the world in each environment, drawn by its seed; none: all"

@@ -192,8 +192,9 @@ class Apis:
         if kept is not None:
             return kept
         try:
-            text = await write_reply(writer, tool.spec, key, operation.response, examples, earlier)
-        except EndpointError:
+            async with asyncio.timeout(self.settings.llm_timeout_s):
+                text = await write_reply(writer, tool.spec, key, operation.response, examples, earlier)
+        except (EndpointError, TimeoutError):
             return None
         return None if text is None else self._cache.add_virtual(place, own, key, text)
 
