@@ -141,7 +141,7 @@ def _add_tool_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="SOURCE",
         default=[],
-        help="your own tools beside ours: a folder, a package, module:function, module:All, x.api.jsonl; may be repeated "
+        help="your own tools beside ours: a folder, a package, module:function, module:All, x.api.jsonl; repeatable "
         "(also: the environment variable TOOLWRIGHT_TOOLS)",
     )
 
