@@ -105,8 +105,14 @@ def _parse_serve(words: Sequence[str]) -> argparse.Namespace:
     where.add_argument("--http", action="store_true", help="HTTP instead of stdio: MCP at /mcp, plain calls beside it")
     where.add_argument("--host", default="127.0.0.1", help="address for --http (default: 127.0.0.1)")
     where.add_argument("--port", type=int, default=8765, help="port for --http, 0 for a free one (default: 8765)")
+    where.add_argument(
+        "--token",
+        metavar="TOKEN",
+        help="that HTTP clients must show as a bearer token (better: the environment variable TOOLWRIGHT_TOKEN)",
+    )
+    where.add_argument("--max-environments", type=int, metavar="N", default=1024, help="open at once (default: 1024)")
     what = parser.add_argument_group("what an environment is made of")
-    what.add_argument("--seed", type=int, default=SEED, help=f"of the world without a handle (default: {SEED})")
+    what.add_argument("--seed", type=int, default=SEED, help=f"of environments opened without one (default: {SEED})")
     what.add_argument(
         "--world", default=default.world, help=f"desk, company, or a folder with files/ (default: {default.world})"
     )
@@ -172,11 +178,16 @@ def _serve(options: argparse.Namespace) -> None:
         apis=read_apis(options.apis) if options.apis else ApiSettings(),
     )
     offered_tools(settings)
-    pool = EnvironmentPool(options.seed, settings, idle_timeout_s=options.idle_timeout_s)
+    pool = EnvironmentPool(
+        options.seed,
+        settings,
+        idle_timeout_s=options.idle_timeout_s,
+        max_environments=options.max_environments,
+    )
     if options.http:
         from mcpserver.http import serve_http
 
-        serve_http(pool, options.host, options.port)
+        serve_http(pool, options.host, options.port, options.token)
     else:
         from mcpserver.server import serve_stdio
 

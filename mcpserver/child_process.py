@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import IO
 
 import anyio
@@ -28,12 +29,15 @@ Outgoing = MemoryObjectSendStream[SessionMessage]
 
 
 @asynccontextmanager
-async def run_child(config: ServerConfig, errors: IO[bytes]) -> AsyncIterator[tuple[Incoming, Outgoing]]:
-    """Start a server, give the streams of messages from and to it, and end its whole process group.
+async def run_child(
+    config: ServerConfig, errors: IO[bytes], ended: asyncio.Event
+) -> AsyncIterator[tuple[Incoming, Outgoing]]:
+    """Start a server, give the streams of messages from and to it, and end it with all its descendants.
 
     Args:
         config: a server with a command.
         errors: file for its standard error.
+        ended: set when its output ends.
 
     Raises:
         OSError: the command cannot be started.
@@ -53,7 +57,7 @@ async def run_child(config: ServerConfig, errors: IO[bytes]) -> AsyncIterator[tu
     outgoing, from_session = anyio.create_memory_object_stream[SessionMessage](0)
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_read, process, to_session)
+            tasks.start_soon(_read, process, to_session, ended)
             tasks.start_soon(_write, process, from_session, to_session)
             try:
                 yield incoming, outgoing
@@ -74,7 +78,9 @@ def _child_variables(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _read(
-    process: asyncio.subprocess.Process, to_session: MemoryObjectSendStream[SessionMessage | Exception]
+    process: asyncio.subprocess.Process,
+    to_session: MemoryObjectSendStream[SessionMessage | Exception],
+    ended: asyncio.Event,
 ) -> None:
     """Pass on each line of output as a message; at the end of the output the session is told."""
     assert process.stdout is not None
@@ -84,6 +90,7 @@ async def _read(
             while line := await process.stdout.readline():
                 if line.strip():
                     await to_session.send(_parse(line))
+        ended.set()
 
 
 def _parse(line: bytes) -> SessionMessage | Exception:
@@ -109,19 +116,53 @@ async def _write(
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    """Close the input, as the protocol wants; whatever of the group is still there is then killed."""
+    """Close the input, as the protocol wants; whatever of the group and the family is still there is then killed."""
     assert process.stdin is not None
+    family = _descendants(process.pid)
     process.stdin.close()
     if not await _left(process, LEAVE_TIMEOUT_S):
+        family |= _descendants(process.pid)
         _signal_group(process, signal.SIGTERM)
         await _left(process, TERMINATE_TIMEOUT_S)
     _signal_group(process, signal.SIGKILL)
+    for pid, began in family.items():
+        if _begin(pid) == began:  # and not another process with the same number
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
     await _left(process, TERMINATE_TIMEOUT_S)
     # otherwise the pipes stay open for as long as a process outside the group holds them
     transport = getattr(process, "_transport", None)
     if transport is not None:
         with suppress(ProcessLookupError, PermissionError):
             transport.close()
+
+
+def _descendants(pid: int) -> dict[int, str]:
+    """The processes below one, also those that left its group, and when each began; empty where ``/proc`` is not."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        if fields := _stat(path):
+            children.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    found: dict[int, str] = {}
+    todo = [pid]
+    while todo:
+        below = children.get(todo.pop(), [])
+        todo += below
+        found |= {child: _begin(child) for child in below}
+    return found
+
+
+def _begin(pid: int) -> str:
+    fields = _stat(Path(f"/proc/{pid}/stat"))
+    return fields[19] if fields else ""
+
+
+def _stat(path: Path) -> list[str]:
+    """What the kernel tells of a process, from its state on."""
+    try:
+        return path.read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 async def _left(process: asyncio.subprocess.Process, timeout_s: float) -> bool:

@@ -3,68 +3,104 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx2
+from mcp.shared._httpx_utils import create_mcp_http_client
 
 from mcpserver.mcp_config import ServerConfig
-from mcpserver.protocol import CLOSE_METHOD, STATE_METHOD
-from mcpserver.session import ServerSession, failed
-from toolwright.errors import ToolServerError
+from mcpserver.session import failed
+from mcpserver.tool_lists import shown_names
+from mcpserver.tool_server import Stay, ToolServer
 from toolwright.records import ToolCall, ToolResult, ToolSpec
-from toolwright.words import nearest, shorten
+from toolwright.words import nearest
 
 START_TIMEOUT_S = 30.0
 CALL_TIMEOUT_S = 60.0
 
 
 class ToolServers:
-    """Several servers as one list of tools; with more than one server names have the prefix ``server__``."""
+    """Several servers as one list of tools; with more than one server names have the prefix ``server__``.
 
-    def __init__(self, sessions: Sequence[ServerSession]) -> None:
+    Attributes:
+        sessions: the servers.
+        tools: the tools of all of them, by the names that models see.
+        sandbox: the level of the sandbox that tools run in; with several servers that differ, one for each of them;
+            None when none tells.
+    """
+
+    def __init__(self, sessions: Sequence[ToolServer]) -> None:
         self.sessions = tuple(sessions)
-        self._places: dict[str, tuple[ServerSession, str]] = {}
         self.tools: list[ToolSpec] = []
-        self.sandbox: str | None = None
+        self._places: dict[str, tuple[ToolServer, str]] = {}
+        names = shown_names({session.config.name: session.tools for session in sessions})
         for session in sessions:
             for name, spec in session.tools.items():
-                shown = name if len(sessions) == 1 else f"{session.config.name}__{name}"
+                shown = names[session.config.name, name]
                 self._places[shown] = session, name
                 self.tools.append(spec.model_copy(update={"name": shown}))
+
+    @property
+    def sandbox(self) -> str | None:
+        levels = {session.config.name: session.sandbox for session in self.sessions}
+        if len(set(levels.values())) == 1:
+            return next(iter(levels.values()))
+        return ", ".join(f"{name}: {level or 'unknown'}" for name, level in levels.items())
 
     def toolset(self, name: str) -> str:
         """The toolset that the server tells for a tool, else the server's name; KeyError for no tool."""
         session, own_name = self._places[name]
         return session.toolsets.get(own_name, session.config.name)
 
-    async def call(self, call: ToolCall, handle: str | None = None) -> ToolResult:
-        """Call a tool, in the environment of a handle where its server has environments.
+    async def call(self, call: ToolCall, stays: "ServerWorld | None" = None) -> ToolResult:
+        """Call a tool, in the environment of a conversation where its server has environments.
 
         Raises:
-            ToolServerError: the server is gone.
+            ToolServerError: the server is gone, and cannot be started again.
         """
         if call.name not in self._places:
-            near = nearest(call.name, list(self._places))
-            return failed("unknown_tool", f"no tool {shorten(call.name, 60)}{near}")
+            near = nearest(call.name[:100], list(self._places))
+            return failed("unknown_tool", f"no tool {call.name[:60]!a}{near}")
         session, name = self._places[call.name]
-        return await session.call(call.model_copy(update={"name": name}), handle)
+        stay = stays.stays[session] if stays is not None else None
+        return await session.call(call.model_copy(update={"name": name}), stay)
 
-    async def state(self, handle: str) -> str | None:
-        """The state of a handle's environments on all servers; None when some server does not tell.
+    @asynccontextmanager
+    async def environment(self, seed: int) -> AsyncIterator["ServerWorld"]:
+        """A fresh environment on each server that keeps them; foreign servers are shared by all conversations."""
+        world = ServerWorld(self, seed)
+        try:
+            yield world
+        finally:
+            await asyncio.gather(*(session.leave(stay) for session, stay in world.stays.items()))
+
+
+class ServerWorld:
+    """A conversation on MCP servers."""
+
+    def __init__(self, servers: ToolServers, seed: int) -> None:
+        self.stays = {session: Stay(seed) for session in servers.sessions}
+        self.sandbox = servers.sandbox
+        self._servers = servers
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Run one call; a failure is a typed result.
+
+        Raises:
+            ToolServerError: the server is gone, and cannot be started again.
+        """
+        return await self._servers.call(call, self)
+
+    async def state(self) -> str | None:
+        """The state of its environments on all servers; None when some server does not tell.
 
         Raises:
             ToolServerError: a server is gone.
         """
-        if not all(session.has_environments for session in self.sessions):
+        if not all(session.has_environments for session in self.stays):
             return None
-        answers = [await session.request(STATE_METHOD, handle) for session in self.sessions]
-        states = [str(answer["state"]) for answer in answers]
+        states = [await session.state(stay) for session, stay in self.stays.items()]
         return states[0] if len(states) == 1 else hashlib.sha256("".join(states).encode()).hexdigest()
-
-    async def close_environment(self, handle: str) -> None:
-        """Close a handle's environments; a server that is gone has closed its own."""
-        for session in self.sessions:
-            if session.has_environments:
-                with suppress(ToolServerError):
-                    await session.request(CLOSE_METHOD, handle)
 
 
 @asynccontextmanager
@@ -80,14 +116,28 @@ async def open_servers(
         DataError: a tool whose schema is not JSON Schema: names server, tool and path.
         ToolServerError: a server does not start: names server, command and what to try.
     """
-    sessions = [ServerSession(config, call_timeout_s) for config in configs]
-    try:
-        started = await asyncio.gather(
-            *(session.start(start_timeout_s) for session in sessions), return_exceptions=True
-        )
-        for outcome in started:
-            if isinstance(outcome, BaseException):
-                raise outcome
-        yield ToolServers(sessions)
-    finally:
-        await asyncio.gather(*(session.close() for session in sessions))
+    async with _http_clients(configs) as clients:
+        servers = [
+            ToolServer(config, http, start_timeout_s=start_timeout_s, call_timeout_s=call_timeout_s)
+            for config, http in zip(configs, clients)
+        ]
+        try:
+            started = await asyncio.gather(*(server.start() for server in servers), return_exceptions=True)
+            for outcome in started:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+            yield ToolServers(servers)
+        finally:
+            await asyncio.gather(*(server.close() for server in servers))
+
+
+@asynccontextmanager
+async def _http_clients(configs: Sequence[ServerConfig]) -> AsyncIterator[list[httpx2.AsyncClient | None]]:
+    """The HTTP client for each server with a URL; servers with the same headers share one, for each takes 25 ms."""
+    async with AsyncExitStack() as stack:
+        clients: dict[tuple[tuple[str, str], ...], httpx2.AsyncClient] = {}
+        for config in configs:
+            headers = tuple(sorted(config.headers.items()))
+            if config.url and headers not in clients:
+                clients[headers] = await stack.enter_async_context(create_mcp_http_client(headers=dict(headers)))
+        yield [clients[tuple(sorted(config.headers.items()))] if config.url else None for config in configs]

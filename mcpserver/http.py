@@ -1,111 +1,137 @@
 """Plain HTTP beside MCP: the same tools, environments and dispatcher for programs without an MCP client.
 
 ``GET /tools``, ``POST /environments {"seed": 17}`` gives an id, ``POST /environments/{id}/call {"name": …,
-"arguments": {…}}``, ``GET /environments/{id}/state``, ``DELETE /environments/{id}``; MCP itself is at ``/mcp``.
+"arguments": {…}}``, ``GET /environments/{id}/state``, ``DELETE /environments/{id}``, ``GET /health``; documentation is
+at ``/docs``, MCP at ``/mcp``, where the id is the handle.
 """
 
 import asyncio
-import re
 import socket
 import sys
-import uuid
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, HTTPException
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
 
 from mcpserver.environment import offered_tools
+from mcpserver.mcp_results import result_row
 from mcpserver.pool import EnvironmentPool
+from mcpserver.rendering import error_text
 from mcpserver.server import build_server
-from toolwright.errors import ConfigError, DataError
+from mcpserver.tool_error import ToolError
+from mcpserver.web_guards import Guard, is_loopback, read_token
+from toolwright import __version__
+from toolwright.errors import ConfigError
 from toolwright.records import ToolCall
 from toolwright.words import shorten
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class NewEnvironment(BaseModel):
     """The body of ``POST /environments``."""
 
-    model_config = ConfigDict(extra="forbid")
-    seed: int = Field(default=17, ge=-(10**18) + 1, lt=10**18)
+    model_config = ConfigDict(extra="forbid", strict=True)
+    seed: int | None = Field(default=None, ge=-(10**18) + 1, lt=10**18, description="none: that of the server")
 
 
 class NewCall(BaseModel):
     """The body of ``POST /environments/{id}/call``."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     name: str
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
-def build_app(pool: EnvironmentPool, *, host: str = "127.0.0.1") -> FastAPI:
+def build_app(pool: EnvironmentPool, *, host: str = "127.0.0.1", token: str | None = None) -> FastAPI:
     """The web application: plain HTTP and MCP over one pool of environments.
 
-    On a loopback address other host names are refused, so that no web page reaches it by DNS rebinding.
+    Args:
+        pool: of environments; the application closes them at its end.
+        host: where it listens. On a loopback address other host names are refused, so that no web page reaches it by
+            DNS rebinding.
+        token: that clients must show; None for none.
+
+    Raises:
+        ConfigError, DataError: the pool's settings name tools that are not there or wrong.
+        SandboxError: the sandbox that they ask for does not work here.
     """
     mcp_app = build_server(lambda: pool, pool.settings).streamable_http_app(json_response=True, host=host)
-    app = FastAPI(title="toolwright tools", lifespan=mcp_app.router.lifespan_context)
-    if host in LOOPBACK:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
-
-    @app.get("/tools")
-    async def tools() -> list[dict[str, Any]]:
-        return [tool.spec.to_openai() for tool in offered_tools(pool.settings).values()]
-
-    @app.post("/environments", status_code=201)
-    async def create(body: NewEnvironment) -> dict[str, str]:
-        name = f"{body.seed}.{uuid.uuid4().hex}"
-        return {"id": name, "state": await _state(pool, _handle(name))}
-
-    @app.post("/environments/{name}/call")
-    async def call(name: str, body: NewCall) -> dict[str, Any]:
-        result = await pool.call(_existing(pool, name), ToolCall(name=body.name, arguments=body.arguments))
-        return {"content": result.content, "error": result.error}
-
-    @app.get("/environments/{name}/state")
-    async def state(name: str) -> dict[str, str]:
-        return {"state": await _state(pool, _existing(pool, name))}
-
-    @app.delete("/environments/{name}", status_code=204)
-    async def close(name: str) -> None:
-        pool.close(_existing(pool, name))
-
+    app = FastAPI(
+        title="toolwright tools",
+        version=__version__,
+        lifespan=mcp_app.router.lifespan_context,
+        dependencies=[Depends(HTTPBearer(auto_error=False))] if token else None,
+    )
+    app.add_middleware(Guard, token=token, loopback=is_loopback(host))
+    app.add_exception_handler(RequestValidationError, _refuse_fields)
+    app.add_exception_handler(ToolError, _refuse)
+    _add_routes(app, pool)
     app.mount("/", mcp_app)
     return app
 
 
-def _handle(name: str) -> str:
-    match = re.fullmatch(r"(-?\d{1,18})\.([0-9a-f]{32})", name)
-    return f"seed:{match[1]}/id:{match[2]}" if match else ""
+def _add_routes(app: FastAPI, pool: EnvironmentPool) -> None:
+    listed = [tool.spec.to_openai() for tool in offered_tools(pool.settings).values()]
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/tools")
+    async def tools() -> list[dict[str, Any]]:
+        return listed
+
+    @app.post("/environments", status_code=201)
+    async def create(body: NewEnvironment) -> dict[str, str]:
+        handle = pool.open(body.seed)
+        return {"id": handle, "state": await pool.state(handle), "sandbox": pool.sandbox(handle)}
+
+    @app.post("/environments/{name}/call")
+    async def call(name: str, body: NewCall) -> dict[str, Any]:
+        return result_row(await pool.call(_existing(pool, name), ToolCall(name=body.name, arguments=body.arguments)))
+
+    @app.get("/environments/{name}/state")
+    async def state(name: str) -> dict[str, str]:
+        return {"state": await pool.state(_existing(pool, name))}
+
+    @app.delete("/environments/{name}", status_code=204)
+    async def close(name: str) -> None:
+        await pool.close(_existing(pool, name))
 
 
 def _existing(pool: EnvironmentPool, name: str) -> str:
-    handle = _handle(name)
-    if not handle or handle not in pool:
-        raise HTTPException(404, f"no environment {shorten(name)}: never opened, closed, or idle too long")
-    return handle
+    if name not in pool:
+        raise HTTPException(404, f"no environment {shorten(name, 60)}: never opened, closed, or idle too long")
+    return name
 
 
-async def _state(pool: EnvironmentPool, handle: str) -> str:
-    try:
-        return await pool.state(handle)
-    except DataError as error:
-        raise HTTPException(503, str(error)) from None
+async def _refuse(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ToolError)
+    return JSONResponse({"detail": error_text(error), "error": error.kind}, 503)
 
 
-def serve_http(pool: EnvironmentPool, host: str, port: int) -> None:
+async def _refuse_fields(_request: Request, error: Exception) -> JSONResponse:
+    """Which fields are wrong; not their values, which may be large, or more than JSON can say."""
+    assert isinstance(error, RequestValidationError)
+    faults = [{name: fault[name] for name in ("type", "loc", "msg")} for fault in error.errors()]
+    return JSONResponse({"detail": faults}, 422)
+
+
+def serve_http(pool: EnvironmentPool, host: str, port: int, token: str | None = None) -> None:
     """Serve until SIGTERM or SIGINT; port 0 picks a free one, shown on stderr.
 
     Raises:
-        ConfigError: the address cannot be used.
+        ConfigError: the address cannot be used, or needs a token.
     """
+    token = read_token(token, host)
+    app = build_app(pool, host=host, token=token)
     with _listen(host, port) as listener:
-        url = f"http://{host}:{listener.getsockname()[1]}/mcp"
-        print(f"toolwright MCP server: {url}", file=sys.stderr, flush=True)
-        app = build_app(pool, host=host)
+        shown = f"[{host}]" if ":" in host else host
+        print(f"toolwright MCP server: http://{shown}:{listener.getsockname()[1]}/mcp", file=sys.stderr, flush=True)
         config = uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=2)
         asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
 

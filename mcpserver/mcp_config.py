@@ -1,8 +1,9 @@
 """The standard ``mcpServers`` JSON file: which MCP servers to use, and how to start or reach them.
 
 A server has ``command`` with ``args``, ``env`` and ``cwd``, or ``url`` with ``headers``; ``type`` may say ``stdio`` or
-``http``. ``${VAR}`` and ``${VAR:-default}`` are replaced from our environment. Other keys of a server are refused,
-since a misspelt one would be ignored in silence; keys beside ``mcpServers`` belong to other programs.
+``http``. ``timeout`` is the deadline of a call in seconds; a server with ``"disabled": true`` is left out. ``${VAR}``
+and ``${VAR:-default}`` are replaced from our environment. Other keys of a server are refused, since a misspelt one
+would be ignored in silence; keys beside ``mcpServers`` belong to other programs.
 """
 
 import json
@@ -17,8 +18,10 @@ from typing import Any
 from toolwright.errors import ConfigError
 from toolwright.words import nearest, shorten
 
-_COMMAND_KEYS = ("command", "args", "env", "cwd", "type")
-_URL_KEYS = ("url", "headers", "type")
+_COMMON_KEYS = ("type", "timeout", "disabled")
+_COMMAND_KEYS = ("command", "args", "env", "cwd", *_COMMON_KEYS)
+_URL_KEYS = ("url", "headers", *_COMMON_KEYS)
+MAX_TIMEOUT_S = 3600
 _TYPES = {"stdio": "command", "http": "url", "streamable-http": "url"}
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -34,6 +37,8 @@ class ServerConfig:
     cwd: str | None = None
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+    disabled: bool = False
 
     @property
     def address(self) -> str:
@@ -58,7 +63,11 @@ def read_mcp_config(path: Path, variables: Mapping[str, str] = os.environ) -> li
         raise ConfigError(f"{path}: expected an object with mcpServers, got {shorten(content)}{hint}")
     if not content["mcpServers"]:
         raise ConfigError(f"{path}: mcpServers names no server; add one, or leave the file out to use our own tools")
-    return [read_server(path, name, server, variables) for name, server in content["mcpServers"].items()]
+    servers = [read_server(path, name, server, variables) for name, server in content["mcpServers"].items()]
+    enabled = [server for server in servers if not server.disabled]
+    if not enabled:
+        raise ConfigError(f"{path}: all servers are disabled; enable one, or leave the file out to use our own tools")
+    return enabled
 
 
 def read_server(path: Path, name: str, server: object, variables: Mapping[str, str] = os.environ) -> ServerConfig:
@@ -77,8 +86,13 @@ def read_server(path: Path, name: str, server: object, variables: Mapping[str, s
     for key in server:
         if key not in known:
             raise ConfigError(f"{where}.{key}: unknown key for a server with {kind}{nearest(key, list(known))}")
-    values = {key: expand(f"{where}.{key}", value, variables) for key, value in server.items() if key != "type"}
-    values = {key: _typed(f"{where}.{key}", key, value) for key, value in values.items()}
+    values: dict[str, Any] = {"disabled": _typed(f"{where}.disabled", "disabled", server.get("disabled", False))}
+    if values["disabled"]:  # its variables need not be set
+        return ServerConfig(name, disabled=True)
+    for key in known:
+        if key in server and key not in values and key != "type":
+            value = _typed(f"{where}.{key}", key, expand(f"{where}.{key}", server[key], variables))
+            values["timeout_s" if key == "timeout" else key] = value
     if kind == "url" and not re.match(r"https?://[^/]", values["url"]):
         raise ConfigError(f"{where}.url: expected http://… or https://…, got {shorten(values['url'])}")
     return ServerConfig(name, **values)
@@ -91,6 +105,10 @@ def _kind(where: str, server: Mapping[str, Any]) -> str:
         hint = nearest("command", [key for key in server if key not in given])
         raise ConfigError(f"{where}: expected either command or url, got {shorten(list(server))}{hint}")
     kind = server.get("type", "stdio" if given == ["command"] else "http")
+    if kind == "sse":
+        raise ConfigError(
+            f"{where}.type: 'sse' is no longer a transport of MCP; ask the server for streamable HTTP: http"
+        )
     if kind not in _TYPES or _TYPES[kind] != given[0]:
         raise ConfigError(
             f"{where}.type: {shorten(kind)} does not go with {given[0]}; use stdio or http, or leave it out"
@@ -104,6 +122,11 @@ def _typed(where: str, key: str, value: object) -> Any:
     elif key in ("env", "headers"):
         wanted = "an object of strings"
         good = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+    elif key == "disabled":
+        wanted, good = "true or false", isinstance(value, bool)
+    elif key == "timeout":
+        wanted = f"seconds, more than 0 and at most {MAX_TIMEOUT_S}"
+        good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_TIMEOUT_S
     else:
         wanted, good = "a string that is not empty", isinstance(value, str) and bool(value.strip())
     if not good:

@@ -1,41 +1,30 @@
 """Environments by handle: clients of the MCP and HTTP faces name theirs with each request.
 
-A handle is ``seed:<integer>`` or ``seed:<integer>/id:<1 to 64 of A-Z a-z 0-9 . _ ->``, chosen by the client; the same
-handle means the same environment, another handle another one. The first use opens it; it is closed explicitly, or after
-it lay idle. Requests without a handle share the environment of the process, which is right for one desktop client.
+``open`` gives a handle that nobody can guess; whoever has it has the environment, and every other text is refused. An
+environment is closed explicitly, or after it lay idle. The process has one environment more, without a handle, for the
+one client on the other side of standard input and output; the HTTP faces do not offer it.
 """
 
 import asyncio
-import re
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from mcpserver.environment import DEFAULT_SETTINGS, Environment
+from mcpserver.rendering import error_text
 from mcpserver.settings import Settings
-from toolwright.errors import DataError
+from mcpserver.tool_error import ToolError
 from toolwright.records import ToolCall, ToolResult
 from toolwright.words import shorten
 
-HANDLE = re.compile(r"seed:(-?\d{1,18})(?:/id:[A-Za-z0-9._-]{1,64})?")
 IDLE_TIMEOUT_S = 1800.0
-MAX_ENVIRONMENTS = 4096
+MAX_ENVIRONMENTS = 1024
 MAX_REMEMBERED = 100_000
+SEEDS = range(-(10**18) + 1, 10**18)
 PROCESS_HANDLE = ""
 """The environment of requests without a handle; it never expires."""
-
-
-def parse_handle(handle: str) -> int:
-    """The seed that a handle names.
-
-    Raises:
-        DataError: not a handle.
-    """
-    match = HANDLE.fullmatch(handle)
-    if match is None:
-        raise DataError(f"environment handle {shorten(handle)}: expected seed:17 or seed:17/id:any-name")
-    return int(match[1])
 
 
 @dataclass
@@ -49,17 +38,24 @@ class EnvironmentPool:
     """The open environments of a server process.
 
     Args:
-        seed: of the environment for requests without a handle.
+        seed: of the environment without a handle, and of those opened without a seed.
         settings: of each environment.
         idle_timeout_s: after which an unused environment is closed.
+        max_environments: open at once; with more, ``open`` refuses.
     """
 
     def __init__(
-        self, seed: int, settings: Settings = DEFAULT_SETTINGS, *, idle_timeout_s: float = IDLE_TIMEOUT_S
+        self,
+        seed: int,
+        settings: Settings = DEFAULT_SETTINGS,
+        *,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
+        max_environments: int = MAX_ENVIRONMENTS,
     ) -> None:
-        self._seed = seed
+        self.seed = seed
         self.settings = settings
         self._idle_timeout_s = idle_timeout_s
+        self._max_environments = max_environments
         self._entries: dict[str, _Entry] = {}
         self._expired: dict[str, None] = {}
 
@@ -69,13 +65,30 @@ class EnvironmentPool:
     def __contains__(self, handle: str) -> bool:
         return handle in self._entries
 
-    async def call(self, handle: str, call: ToolCall) -> ToolResult:
-        """Run a call in the environment of a handle.
+    def open(self, seed: int | None = None) -> str:
+        """Open an environment; gives its handle.
 
         Raises:
-            DataError: a wrong or expired handle, or too many environments.
+            ToolError: ``bad_arguments`` for the seed, ``limit`` for too many environments.
         """
-        entry = self._entry(handle)
+        if seed is not None and seed not in SEEDS:
+            raise ToolError("bad_arguments", f"seed: an integer of at most 18 digits, got {shorten(seed)}")
+        if len(self._entries) >= self._max_environments:
+            raise ToolError("limit", f"{self._max_environments} environments are open already; close some")
+        handle = secrets.token_hex(20)
+        self._add(handle, self.seed if seed is None else seed)
+        return handle
+
+    def _add(self, handle: str, seed: int) -> _Entry:
+        entry = self._entries[handle] = _Entry(Environment.open(seed, self.settings), time.monotonic())
+        return entry
+
+    async def call(self, handle: str, call: ToolCall) -> ToolResult:
+        """Run a call in the environment of a handle; a wrong handle is a typed result, ``denied``."""
+        try:
+            entry = self._entry(handle)
+        except ToolError as error:
+            return ToolResult(content=error_text(error), error=error.kind)
         entry.running += 1
         try:
             return await entry.environment.call(call)
@@ -87,44 +100,51 @@ class EnvironmentPool:
         """The state hash of a handle's environment.
 
         Raises:
-            DataError: as ``call``.
+            ToolError: ``denied`` for a wrong handle; or the environment is broken.
         """
         return await self._entry(handle).environment.state()
 
-    def close(self, handle: str) -> bool:
-        """Close a handle's environment; whether there was one. Using the handle again starts afresh."""
-        self._expired.pop(handle, None)
+    def sandbox(self, handle: str) -> str:
+        """The level at which a handle's environment runs tools.
+
+        Raises:
+            ToolError: ``denied``.
+        """
+        return self._entry(handle).environment.sandbox or "none"
+
+    async def close(self, handle: str) -> bool:
+        """Close a handle's environment, to the last process and file; whether there was one."""
         entry = self._entries.pop(handle, None)
         if entry is not None:
-            entry.environment.close()
+            await entry.environment.aclose()
         return entry is not None
 
     def close_all(self) -> None:
-        """Close every environment."""
-        for handle in list(self._entries):
-            self.close(handle)
+        """Close every environment without waiting for its processes to end."""
+        for entry in self._entries.values():
+            entry.environment.close()
+        self._entries.clear()
 
-    def close_idle(self) -> None:
+    async def close_idle(self) -> None:
         """Close the environments that lay idle too long; their handles are refused from then on."""
         limit = time.monotonic() - self._idle_timeout_s
         for handle, entry in list(self._entries.items()):
             if handle != PROCESS_HANDLE and not entry.running and entry.last_used < limit:
-                self.close(handle)
                 self._expired[handle] = None
+                await self.close(handle)
         while len(self._expired) > MAX_REMEMBERED:
             del self._expired[next(iter(self._expired))]
 
     def _entry(self, handle: str) -> _Entry:
         entry = self._entries.get(handle)
         if entry is None:
-            seed = self._seed if handle == PROCESS_HANDLE else parse_handle(handle)
             if handle in self._expired:
-                raise DataError(
-                    f"environment {handle} was closed after {self._idle_timeout_s:g} s without a call; use another id"
-                )
-            if len(self._entries) >= MAX_ENVIRONMENTS:
-                raise DataError(f"{MAX_ENVIRONMENTS} environments are open already; close some")
-            entry = self._entries[handle] = _Entry(Environment.open(seed, self.settings), 0.0)
+                reason = f"it was closed after {self._idle_timeout_s:g} s without a call"
+            elif handle == PROCESS_HANDLE:
+                return self._add(PROCESS_HANDLE, self.seed)
+            else:
+                reason = "it was never opened here, or closed"
+            raise ToolError("denied", f"no environment {shorten(handle, 60)}: {reason}; open one, and use its handle")
         entry.last_used = time.monotonic()
         return entry
 
@@ -138,9 +158,9 @@ class EnvironmentPool:
             sweeper.cancel()
             with suppress(asyncio.CancelledError):
                 await sweeper
-            self.close_all()
+            await asyncio.gather(*map(self.close, list(self._entries)))
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(max(0.05, self._idle_timeout_s / 10))
-            self.close_idle()
+            await self.close_idle()

@@ -1,14 +1,35 @@
-"""What a call gave, as text for a model: JSON on one line, cut at a limit, errors as ``kind: message``."""
+"""The arguments and the result of a call as text: JSON on one line, cut at a limit, errors as ``kind: message``."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from mcpserver.binding import to_plain
 from mcpserver.tool_error import ToolError
+from toolwright.words import shorten
 
 MAX_RESULT_BYTES = 64 * 1024
 MAX_MESSAGE = 1000
 MAX_CODE_MESSAGE = 8000
+MAX_ARGUMENT_BYTES = 256 * 1024
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=to_plain).encode
+_encode_arguments = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def argument_text(arguments: Mapping[str, Any]) -> str:
+    """The arguments of a call as JSON text, which every tool's schema is checked on.
+
+    Raises:
+        ToolError: ``bad_arguments`` for what is not JSON in UTF-8, ``limit`` for too much of it.
+    """
+    try:
+        text = _encode_arguments(arguments)
+        size = len(text.encode())
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ToolError("bad_arguments", f"arguments are not JSON text: {shorten(str(error), 80)}") from None
+    if size > MAX_ARGUMENT_BYTES:
+        raise ToolError("limit", f"arguments hold at most {MAX_ARGUMENT_BYTES} bytes, got {size}")
+    return text
 
 
 def render(value: Any) -> str:
@@ -18,7 +39,7 @@ def render(value: Any) -> str:
         ToolError: a number that is not finite, or a value that is no JSON.
     """
     try:
-        text = json.dumps(_whole(value), ensure_ascii=False, allow_nan=False, default=to_plain)
+        text = _encode(_whole(value))
         text.encode()
     except UnicodeEncodeError:
         return json.dumps(value)

@@ -1,27 +1,28 @@
-"""The session with one MCP server: one task starts, owns and ends it, since the SDK allows no other task to do so.
+"""One life of an MCP server: one task starts, owns and ends the session, since the SDK allows no other task to do so.
 
-A server that dies ends that task, and every call from then on is a ``ToolServerError``.
+A server that dies ends that task; every call from then on is ``ServerDiedError``, and ``tool_server`` starts another
+life.
 """
 
 import asyncio
-import json
 import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import IO, Any, get_args
+from typing import IO, Any
 
 import httpx2
 import mcp_types as types
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.shared.exceptions import MCPError
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mcpserver.child_process import run_child
 from mcpserver.mcp_config import ServerConfig
-from mcpserver.protocol import ENV_META, ERROR_META, TOOLSET_META
-from mcpserver.rendering import cap
+from mcpserver.mcp_results import from_mcp
+from mcpserver.protocol import ENV_META, SANDBOX_META, TOOLSET_META
+from mcpserver.rendering import argument_text, error_text
+from mcpserver.tool_error import ToolError
 from toolwright.calls import check_schema
 from toolwright.errors import DataError, ToolServerError
 from toolwright.records import ErrorType, ToolCall, ToolResult, ToolSpec
@@ -30,40 +31,65 @@ from toolwright.words import shorten
 CLOSE_TIMEOUT_S = 8.0
 GRACE_S = 1.0
 MAX_PAGES = 1000
-
-
 _ANSWER = TypeAdapter(dict[str, Any])
 
 
-class _Ask(types.Request[types.RequestParams, str]):
+class AskParams(types.RequestParams):
+    """The parameters of a request outside the standard."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Ask(types.Request[AskParams, str]):
     """A request outside the standard, for our own servers."""
 
     method: str
-    params: types.RequestParams
+    params: AskParams
 
 
-class ServerSession:
-    """One server: the task that owns its session, its tools, and calls to it.
+class ServerDiedError(ToolServerError):
+    """The server ended, or the connection to it."""
+
+
+class Session:
+    """One life of one server: the task that owns the session, its tools, and calls to it.
+
+    Args:
+        config: how to start or reach the server.
+        call_timeout_s: deadline of a call.
+        http: the client for a server that is reached by URL; it has the headers.
 
     Attributes:
-        tools: by the server's own names, with their toolset where the server tells.
-        has_environments: whether the server keeps environments by handle, as ours does.
+        tools: by the server's own names.
+        toolsets: of the tools, where the server tells.
+        sandbox: the level of the sandbox that tools run in, where the server tells.
+        server_info: name and version, as the server says.
     """
 
-    def __init__(self, config: ServerConfig, call_timeout_s: float) -> None:
+    def __init__(self, config: ServerConfig, call_timeout_s: float, http: httpx2.AsyncClient | None = None) -> None:
         self.config = config
         self.call_timeout_s = call_timeout_s
         self.tools: dict[str, ToolSpec] = {}
         self.toolsets: dict[str, str] = {}
+        self.sandbox: str | None = None
+        self.server_info: tuple[str, str] = ("", "")
+        self._http = http
         self._client: Client | None = None
         self._ready = asyncio.Event()
         self._stop = asyncio.Event()
+        self._ended = asyncio.Event()
         self._owner: asyncio.Task[None] | None = None
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
 
     @property
     def has_environments(self) -> bool:
+        """Whether the server is one of ours, and keeps environments by handle."""
         return bool(self.toolsets)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it ended, or never began."""
+        return self._owner is None or self._owner.done() or self._ended.is_set()
 
     async def start(self, timeout_s: float) -> None:
         """Start or reach the server and list its tools.
@@ -85,17 +111,18 @@ class ServerSession:
 
     async def _own(self) -> None:
         async with AsyncExitStack() as stack:
-            client = Client(await self._transport(stack), read_timeout_seconds=None, cache=None)
+            client = Client(self._transport(), read_timeout_seconds=None, cache=None)
             self._client = await stack.enter_async_context(client)
+            info = self._client.server_info
+            self.server_info = (info.name, info.version) if info else ("", "")
             await self._list_tools(self._client)
             self._ready.set()
             await self._stop.wait()
 
-    async def _transport(self, stack: AsyncExitStack) -> Any:
+    def _transport(self) -> Any:
         if self.config.command:
-            return run_child(self.config, self._errors)
-        http = await stack.enter_async_context(create_mcp_http_client(headers=dict(self.config.headers)))
-        return streamable_http_client(self.config.url, http_client=http)
+            return run_child(self.config, self._errors, self._ended)
+        return streamable_http_client(self.config.url, http_client=self._http)
 
     async def _list_tools(self, client: Client) -> None:
         cursor = None
@@ -106,6 +133,8 @@ class ServerSession:
                 first = error.errors()[0]
                 where = ".".join(map(str, first["loc"]))
                 raise DataError(f"MCP server {self.config.name!r}: list of tools: {where}: {first['msg']}") from None
+            sandbox = (page.meta or {}).get(SANDBOX_META)
+            self.sandbox = sandbox if isinstance(sandbox, str) else self.sandbox
             for tool in page.tools:
                 self._add(tool)
             cursor = page.next_cursor
@@ -128,34 +157,40 @@ class ServerSession:
             self.toolsets[tool.name] = toolset
 
     async def call(self, call: ToolCall, handle: str | None = None) -> ToolResult:
-        """Call a tool by the server's own name for it.
+        """Call a tool by the server's own name for it, in the environment of a handle if there is one.
 
         Raises:
-            ToolServerError: the server is gone.
+            ServerDiedError: the server is gone.
         """
-        meta: Any = {ENV_META: handle} if handle and self.has_environments else None
+        meta: Any = {ENV_META: handle} if handle else None
         assert self._client is not None
         try:
+            argument_text(call.arguments)
             answer = await self._ask(self._client.call_tool(call.name, call.arguments, meta=meta))
+        except ToolError as error:
+            return ToolResult(content=error_text(error), error=error.kind)
         except TimeoutError:
             return failed("timeout", f"{call.name} gave no result within {self.call_timeout_s:g} s")
         except MCPError as error:
             return failed("tool_error", f"the server refused: {error.message}")
-        return _read_result(answer)
+        except (RuntimeError, ValueError) as error:
+            return failed("tool_error", f"the server's answer cannot be used: {shorten(str(error))}")
+        return from_mcp(answer, ours=self.has_environments)
 
-    async def request(self, method: str, handle: str) -> Mapping[str, Any]:
+    async def request(self, method: str, handle: str | None = None, **params: Any) -> Mapping[str, Any]:
         """Ask one of our own servers about an environment.
 
         Raises:
-            ToolServerError: the server is gone, or refused.
+            ServerDiedError: the server is gone.
+            ToolServerError: it refused.
         """
         assert self._client is not None
-        meta: Any = {ENV_META: handle}
-        ask = _Ask(method=method, params=types.RequestParams(_meta=meta))
+        meta = {} if handle is None else {ENV_META: handle}
+        ask = Ask(method=method, params=AskParams.model_validate({"_meta": meta, **params}))
         try:
             answer = await self._ask(self._client.session.send_request(ask, _ANSWER))
         except (MCPError, TimeoutError) as error:
-            raise ToolServerError(self._line(f"refused {method} ({error})")) from None
+            raise ToolServerError(self._line(f"refused {method} ({error or 'no answer in time'})")) from None
         return dict(answer)
 
     async def _ask(self, work: Any) -> Any:
@@ -176,11 +211,18 @@ class ServerSession:
             error = task.exception()
             if error is None:
                 return task.result()
-            if isinstance(error, MCPError) and error.code != types.CONNECTION_CLOSED:
+            is_closed = isinstance(error, MCPError) and error.code == types.CONNECTION_CLOSED
+            if isinstance(error, MCPError | RuntimeError | ValueError) and not is_closed:
                 raise error
         # the SDK tells of a dead server by a cancelled call, a closed connection or a failed session
+        self._ended.set()
         await asyncio.wait({self._owner}, timeout=GRACE_S)
-        raise self._failure("died")
+        raise ServerDiedError(self.obituary)
+
+    @property
+    def obituary(self) -> str:
+        """What is known of the end, in one line."""
+        return str(self._failure("died"))
 
     def _failure(self, what: str) -> DataError | ToolServerError:
         owner = self._owner
@@ -234,15 +276,3 @@ def _reason(error: BaseException | None) -> str:
 def failed(kind: ErrorType, text: str) -> ToolResult:
     """A failure as the episode loop writes it: type, colon, text."""
     return ToolResult(content=f"{kind}: {text}", error=kind)
-
-
-def _read_result(answer: types.CallToolResult) -> ToolResult:
-    """Text of an answer; other kinds of content are named, since the models here read text."""
-    parts = [part.text if isinstance(part, types.TextContent) else f"[{part.type} left out]" for part in answer.content]
-    if not parts and answer.structured_content is not None:
-        parts = [json.dumps(answer.structured_content, ensure_ascii=False)]
-    kind = (answer.meta or {}).get(ERROR_META)
-    error: ErrorType | None = None
-    if answer.is_error:
-        error = kind if kind in get_args(ErrorType) else "tool_error"
-    return ToolResult(content=cap("\n".join(parts)), error=error)

@@ -6,11 +6,10 @@ in, which has the ``call`` that ``toolwright.episode`` wants. Reads the configur
 
 import os
 import sys
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 from mcpserver.base import GENERATED
 from mcpserver.discovery import SOURCES_VARIABLE
@@ -21,10 +20,9 @@ from toolwright.config import ToolsConfig
 from toolwright.config_file import find_file
 from toolwright.records import ToolCall, ToolResult, ToolSpec
 
-if TYPE_CHECKING:
-    from mcpserver.client import ToolServers
-
 Transport = Literal["inprocess", "stdio"]
+SPARE_S = 30.0
+"""What our own server may take beyond the deadline of a call, which it keeps itself: the start of a sandbox."""
 
 
 class ToolWorld(Protocol):
@@ -103,46 +101,6 @@ class InProcessWorlds:
             await environment.aclose()
 
 
-class _ServerWorld:
-    """A conversation on MCP servers; those that keep environments know it by its handle."""
-
-    def __init__(self, servers: "ToolServers", handle: str) -> None:
-        self._servers = servers
-        self._handle = handle
-        self.sandbox = servers.sandbox
-
-    async def call(self, call: ToolCall) -> ToolResult:
-        return await self._servers.call(call, self._handle)
-
-    async def state(self) -> str | None:
-        return await self._servers.state(self._handle)
-
-
-class ServerWorlds:
-    """Tools of MCP servers: ours as a child process, or those of a configuration file."""
-
-    def __init__(self, servers: "ToolServers") -> None:
-        self._servers = servers
-
-    @property
-    def tools(self) -> list[ToolSpec]:
-        """The tools of all servers."""
-        return self._servers.tools
-
-    def toolset(self, name: str) -> str:
-        """The toolset of a tool, or its server's name."""
-        return self._servers.toolset(name)
-
-    @asynccontextmanager
-    async def environment(self, seed: int) -> AsyncIterator[ToolWorld]:
-        """A fresh environment on each server that keeps them; foreign servers are shared."""
-        handle = f"seed:{seed}/id:{uuid.uuid4().hex}"
-        try:
-            yield _ServerWorld(self._servers, handle)
-        finally:
-            await self._servers.close_environment(handle)
-
-
 def own_server(settings: Settings = DEFAULT_SETTINGS) -> ServerConfig:
     """Our own server as a child process, whatever directory we were started in."""
     package_parent = str(Path(__file__).resolve().parents[1])
@@ -175,9 +133,12 @@ async def open_world(
     # Imported here: who plays in this process need not wait for the MCP SDK (0.6 s).
     from mcpserver.client import open_servers
 
-    configs = [own_server(settings)] if mcp_config is None else read_mcp_config(mcp_config)
-    async with open_servers(configs) as servers:
-        yield ServerWorlds(servers)
+    if mcp_config is None:
+        configs, timeout_s = [own_server(settings)], settings.call_timeout_s + SPARE_S
+    else:
+        configs, timeout_s = read_mcp_config(mcp_config), settings.call_timeout_s
+    async with open_servers(configs, call_timeout_s=timeout_s) as servers:
+        yield servers
 
 
 def open_configured(tools: ToolsConfig, transport: Transport | None = None) -> AbstractAsyncContextManager[Worlds]:

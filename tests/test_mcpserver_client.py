@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import json
 import os
 import sys
@@ -21,8 +22,8 @@ schema = {"type": "object", "properties": {"x": {"type": "integer"}}}
 if mode == "bad_schema": schema["properties"]["x"]["type"] = "integre"
 if mode == "schema_is_text": schema = "none"
 if mode == "crash_at_start": sys.exit("no database at /srv/x")
-if mode == "orphan":
-    open(note, "w").write(str(subprocess.Popen(["sleep", "300"]).pid))
+if mode in ("orphan", "daemon"):
+    open(note, "w").write(str(subprocess.Popen(["sleep", "300"], start_new_session=mode == "daemon").pid))
 if mode == "stubborn":
     import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); open(note, "w").write(str(os.getpid()))
 tools = [{"name": "double", "description": "Double.", "inputSchema": schema}]
@@ -34,13 +35,19 @@ def answer(method, params):
         return {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": info}
     if method == "tools/list": return {"tools": tools}
     if method == "tools/call":
-        if mode == "die": print("out of memory", file=sys.stderr, flush=True); os._exit(3)
         if mode == "hang": return None
         if mode == "noise": print("this is no message", flush=True)
         if mode == "large": return {"content": [{"type": "text", "text": "x" * 3_000_000}]}
         if mode == "refuse": return {"error": {"code": -32602, "message": "no such day"}}
         if mode == "mixed": return {"isError": True, "content": [{"type": "text", "text": "a"},
-            {"type": "image", "data": "", "mimeType": "image/png"}]}
+            {"type": "image", "data": "iVBORw0KGgo=", "mimeType": "image/png"},
+            {"type": "image", "data": "%%", "mimeType": "image/png"},
+            {"type": "image", "data": "PHN2Zy8+", "mimeType": "image/svg+xml"},
+            {"type": "audio", "data": "AAAA", "mimeType": "audio/wav"},
+            {"type": "resource_link", "uri": "file:///a.txt", "name": "a"},
+            {"type": "resource", "resource": {"uri": "file:///b.txt", "text": "b"}},
+            {"type": "resource", "resource": {"uri": "file:///c.bin", "blob": "AAAA"}}]}
+        if mode == "structured": return {"content": [], "structuredContent": {"n": 1}}
         return {"content": [{"type": "text", "text": str(2 * params["arguments"]["x"])}]}
     return {"error": {"code": -32601, "message": "Method not found"}}
 for line in sys.stdin:
@@ -127,19 +134,6 @@ def test_a_silent_server_does_not_hold_us_up(tmp_path):
     assert time.monotonic() - started < 60
 
 
-def test_a_server_that_dies_in_a_call_is_named_with_its_last_words(tmp_path):
-    async def go():
-        async with open_servers([toy(tmp_path, "die"), toy(tmp_path, name="good")]) as servers:
-            for _ in range(2):
-                with pytest.raises(
-                    ToolServerError, match=r"'toy' \[.*server\.py.*\] died \(out of memory\); run `.*` by hand"
-                ):
-                    await servers.call(ToolCall(name="toy__double", arguments={"x": 1}))
-            return await servers.call(ToolCall(name="good__double", arguments={"x": 1}))
-
-    assert asyncio.run(go()).content == "2"
-
-
 def test_a_call_that_hangs_ends_at_its_deadline(tmp_path):
     started = time.monotonic()
     _, (result,) = use(toy(tmp_path, "hang"), calls=[("double", 1)], call_timeout_s=0.3)
@@ -147,11 +141,23 @@ def test_a_call_that_hangs_ends_at_its_deadline(tmp_path):
     assert time.monotonic() - started < 60
 
 
+MIXED = """a
+[picture: image/png]
+[picture: image/png, left out: not base64]
+[picture: image/svg+xml, left out: no model takes this form]
+[audio left out: audio/wav]
+[resource: file:///a.txt]
+[resource: file:///b.txt]
+b
+[resource left out: file:///c.bin]"""
+
+
 @pytest.mark.parametrize(
     ("mode", "error", "words"),
     [
         ("refuse", "tool_error", "the server refused: no such day"),
-        ("mixed", "tool_error", "a\n[image left out]"),
+        ("mixed", "tool_error", MIXED),
+        ("structured", None, '{"n": 1}'),
         ("noise", None, "2"),
         ("large", None, "[cut: the result has 3000000 bytes"),
     ],
@@ -161,6 +167,25 @@ def test_what_a_server_answers_becomes_a_result(tmp_path, mode, error, words):
     assert result.error == error
     assert words in result.content
     assert len(result.content.encode()) <= 64 * 1024
+    assert result.pictures == (("data:image/png;base64,iVBORw0KGgo=",) if mode == "mixed" else ())
+
+
+@pytest.mark.parametrize("arguments", [{"x": float("nan")}, {"x": "\ud800"}, {"x": {1, 2}}])
+def test_arguments_that_no_server_can_be_sent_are_refused_here(tmp_path, arguments):
+    async def go():
+        async with open_servers([toy(tmp_path)]) as servers:
+            return await servers.call(ToolCall(name="double", arguments=arguments))
+
+    assert asyncio.run(go()).error == "bad_arguments"
+
+
+def test_the_deadline_of_a_server_goes_before_that_of_the_caller(tmp_path):
+    started = time.monotonic()
+    config = dataclasses.replace(toy(tmp_path, "hang"), timeout_s=0.3)
+    _, (result,) = use(config, calls=[("double", 1)], call_timeout_s=50)
+    assert result.error == "timeout"
+    assert "0.3 s" in result.content
+    assert time.monotonic() - started < 40
 
 
 @pytest.mark.parametrize(
@@ -184,32 +209,13 @@ def is_running(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
-@pytest.mark.parametrize("mode", ["orphan", "stubborn"])
+@pytest.mark.parametrize("mode", ["orphan", "daemon", "stubborn"])
 def test_closing_leaves_no_process_behind(tmp_path, mode):
     use(toy(tmp_path, mode), calls=[("double", 1)])
     pid, deadline = int((tmp_path / "note").read_text()), time.monotonic() + 60
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.01)  # the kernel takes a moment to end what was killed
     assert not is_running(pid)
-
-
-def test_a_dead_http_server_is_named(tmp_path):
-    async def go():
-        command = [sys.executable, "-m", "mcpserver", "--http", "--port", "0"]
-        root = Path(__file__).resolve().parents[1]
-        process = await asyncio.create_subprocess_exec(*command, cwd=root, stderr=asyncio.subprocess.PIPE)
-        url = (await process.stderr.readline()).decode().split(": ", 1)[1].strip()
-        async with open_servers([ServerConfig("web", url=url)], call_timeout_s=10) as servers:
-            mean = ToolCall(name="mean", arguments={"values": [1, 2]})
-            assert (await servers.call(mean)).content == '{"result": 1.5}'
-            process.kill()
-            await process.wait()
-            with pytest.raises(ToolServerError, match=r"'web' \[http.*\] died .*check that http.* is served"):
-                await servers.call(mean)
-            with pytest.raises(ToolServerError, match="'web'"):
-                await servers.call(mean)
-
-    asyncio.run(go())
 
 
 def test_an_address_that_speaks_no_mcp_is_named():
@@ -238,12 +244,13 @@ def write(tmp_path, content):
 
 def test_variables_are_expanded_from_the_environment(tmp_path):
     server = {"command": "${PY}", "args": ["${A:-x}", "${EMPTY:-y}", "$A"], "env": {"T": "a${B}c"}, "cwd": "${PY}"}
-    remote = {"type": "http", "url": "http://${HOST:-localhost}:1/mcp", "headers": {"x": "${B}"}}
-    path = write(tmp_path, {"mcpServers": {"s": server, "r": remote}, "theme": "dark"})
+    remote = {"type": "http", "url": "http://${HOST:-localhost}:1/mcp", "headers": {"x": "${B}"}, "timeout": 5}
+    off = {"command": "${NOT_SET_X}", "disabled": True}
+    path = write(tmp_path, {"mcpServers": {"s": server, "r": remote, "o": off}, "theme": "dark"})
     variables = {"PY": "python", "B": "b", "EMPTY": ""}
     assert read_mcp_config(path, variables) == [
         ServerConfig("s", "python", ("x", "y", "$A"), {"T": "abc"}, "python"),
-        ServerConfig("r", url="http://localhost:1/mcp", headers={"x": "b"}),
+        ServerConfig("r", url="http://localhost:1/mcp", headers={"x": "b"}, timeout_s=5),
     ]
 
 
@@ -266,7 +273,11 @@ def test_variables_are_expanded_from_the_environment(tmp_path):
         ({"mcpServers": {"s": {"command": "x", "env": {"A": 1}}}}, r"s\.env: expected an object of strings"),
         ({"mcpServers": {"s": {"command": " "}}}, r"s\.command: expected a string that is not empty"),
         ({"mcpServers": {"s": {"url": "ftp://x"}}}, r"s\.url: expected http"),
-        ({"mcpServers": {"s": {"url": "http://x/", "type": "sse"}}}, r"s\.type: 'sse' does not go with url"),
+        ({"mcpServers": {"s": {"url": "http://x/", "type": "sse"}}}, r"s\.type: 'sse' is no longer a transport"),
+        ({"mcpServers": {"s": {"url": "http://x/", "timeout": 30000}}}, r"s\.timeout: expected seconds.*got 30000"),
+        ({"mcpServers": {"s": {"url": "http://x/", "timeout": True}}}, r"s\.timeout: expected seconds.*got True"),
+        ({"mcpServers": {"s": {"command": "x", "disabled": 1}}}, r"s\.disabled: expected true or false, got 1"),
+        ({"mcpServers": {"s": {"command": "x", "disabled": True}}}, "all servers are disabled"),
         ({"mcpServers": {"s": {"command": "x", "type": "http"}}}, r"s\.type: 'http' does not go with command"),
         ({"mcpServers": {"s": {"command": "${NOT_SET_X}"}}}, r"s\.command: the variable NOT_SET_X is not set"),
         ({"mcpServers": {"s": {"command": "x", "env": {"K": "${NOT_SET_X}"}}}}, r"s\.env\.K: the variable NOT_SET_X"),

@@ -1,12 +1,12 @@
 import asyncio
-import threading
 import time
 
 import pytest
 
 from mcpserver.baseworld import default_base, load_base, write_base
-from mcpserver.catalogue import all_tools, make_tool
-from mcpserver.environment import MAX_RESULT_BYTES, Environment
+from mcpserver.catalogue import select_tools, toolsets
+from mcpserver.environment import Environment
+from mcpserver.rendering import MAX_RESULT_BYTES
 from toolwright.errors import ConfigError
 from toolwright.records import ToolCall, ToolResult
 
@@ -16,22 +16,28 @@ def play(calls, seed=7, **options):
 
     async def go():
         async with Environment.create(seed, **options) as env:
-            before = env.snapshot()
+            before = await env.snapshot()
             results = [await env.call(ToolCall(name=name, arguments=arguments)) for name, arguments in calls]
-            return results, env.state(), env.diff(before)
+            return results, await env.state(), await env.diff(before)
 
     return asyncio.run(go())
 
 
-EXAMPLES = [(tool.spec.name, example) for tool in all_tools().values() for example in tool.examples]
+@pytest.mark.parametrize("toolset", toolsets())
+def test_every_example_runs_in_the_sandbox_and_gives_the_same_result_twice(toolset):
+    async def go():
+        options = {"toolsets": [toolset], "world": "company"}
+        async with Environment.create(7, **options) as one, Environment.create(7, **options) as other:
+            for tool in select_tools([toolset]).values():
+                for example in tool.examples:
+                    call = ToolCall(name=tool.spec.name, arguments=example)
+                    first, second = await asyncio.gather(one.call(call), other.call(call))
+                    assert first.ok, (call, first.content)
+                    assert first == second
+                    assert await one.state() == await other.state()
+                    await asyncio.gather(one.reset(), other.reset())
 
-
-@pytest.mark.parametrize(("name", "arguments"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
-def test_every_example_runs_and_gives_the_same_result_twice(name, arguments):
-    first, second = play([(name, arguments)]), play([(name, arguments)])
-    assert first == second
-    assert first[0][0].ok, first[0][0].content
-    assert len(first[0][0].content) < 600
+    asyncio.run(go())
 
 
 def test_another_seed_gives_other_prices():
@@ -113,7 +119,7 @@ BAD_CALLS = [
     ("book_capacity", {"pipeline": "Langeled", "date": "2025-03-03", "energy_mwh": 1e6}, "tool_error", "MWh are free"),
     ("mean", {"values": "[1,2,3]"}, "bad_arguments", "values"),
     ("mean", {"values": [float("nan")]}, "bad_arguments", "not JSON"),
-    ("mean", {"values": [10**400]}, "bad_arguments", "values"),
+    ("mean", {"values": [10**400]}, "bad_arguments", "too large"),
     ("calculate", {"expression": "\ud800"}, "bad_arguments", "arguments"),
     ("percent_change", {"old": 0, "new": 1}, "bad_arguments", "old"),
     ("standard_deviation", {"values": [1]}, "bad_arguments", "two numbers"),
@@ -141,77 +147,69 @@ def test_capacity_runs_out_and_the_ledger_remembers():
     assert "LAN-20250303-2" in results[1].content
 
 
-TOO_LATE, WRITTEN = threading.Event(), threading.Event()
+OWN_TOOLS = '''
+import time
 
 
-def _environment_with(function):
-    return Environment(1, {function.__name__: make_tool(function, "test")}, default_base(), 0.2)
-
-
-def _slow(env: Environment) -> str:
+def wait_long(context: Context, seconds: float) -> str:
     """Write too late."""
-    try:
-        TOO_LATE.wait(60)
-        env.write_file(env.workspace.resolve("late.txt"), b"late")
-    finally:
-        WRITTEN.set()
+    time.sleep(seconds)
+    context.files.write("late.txt", b"late")
     return "done"
 
 
-def _long() -> str:
+def give_long() -> str:
     """Give a long text."""
-    return "ä" * MAX_RESULT_BYTES
+    return "ä" * 100_000
 
 
-def _broken() -> str:
+def crash() -> str:
     """Crash."""
-    raise KeyError("secret detail")
+    raise KeyError("where")
 
 
-def _infinite() -> float:
+def give_infinite() -> float:
     """Give no number."""
-    return float("nan")
+    return float("inf")
+'''
 
 
-def test_a_slow_tool_times_out_and_changes_nothing_later():
-    async def go():
-        env = _environment_with(_slow)
-        before = env.state()
-        result = await env.call(ToolCall(name="_slow"))
-        returned_first = not WRITTEN.is_set()
-        TOO_LATE.set()
-        await asyncio.to_thread(WRITTEN.wait, 60)
-        after = env.state()
-        env.close()
-        return result, returned_first, before == after
-
-    result, returned_first, unchanged = asyncio.run(go())
-    assert result.error == "timeout"
-    assert returned_first
-    assert unchanged
+def play_own(tmp_path, calls, runs_in="worker", **options):
+    (tmp_path / "own.py").write_text(f"from mcpserver.context import Context\n\nRUNS_IN = {runs_in!r}\n{OWN_TOOLS}")
+    return play(calls, sources=(str(tmp_path / "own.py"),), **options)
 
 
+def test_a_slow_tool_times_out_and_changes_nothing_later(tmp_path):
+    calls = [("wait_long", {"seconds": 2.0}), ("list_files", {"folder": "notes"}), ("wait_long", {"seconds": 0.0})]
+    (late, listed, quick), _, changes = play_own(tmp_path, calls, call_timeout_s=0.5)
+    assert late.error == "timeout"
+    assert listed.ok
+    assert quick.ok
+    assert changes == {"file:late.txt": "added"}
+
+
+@pytest.mark.parametrize("runs_in", ["server", "worker"])
 @pytest.mark.parametrize(
-    ("function", "error", "words"),
-    [(_broken, "tool_error", "_broken failed: KeyError"), (_infinite, "tool_error", "finite"), (_long, None, "[cut: ")],
+    ("name", "error", "words"),
+    [("crash", "tool_error", "failed: KeyError"), ("give_infinite", "tool_error", ""), ("give_long", None, "[cut: ")],
 )
-def test_crashes_and_huge_results_are_contained(function, error, words):
-    result = asyncio.run(_environment_with(function).call(ToolCall(name=function.__name__)))
+def test_crashes_and_huge_results_are_contained(tmp_path, runs_in, name, error, words):
+    (result,), _, changes = play_own(tmp_path, [(name, {})], runs_in)
     assert result.error == error
     assert words in result.content
-    assert "secret" not in result.content
     assert len(result.content.encode()) <= MAX_RESULT_BYTES
+    assert changes == {}
 
 
-def test_the_copy_is_removed_at_the_end_and_a_closed_environment_refuses():
+def test_a_closed_environment_leaves_no_process_and_refuses():
     async def go():
         async with Environment.create(1) as env:
-            root = env.workspace.root
-            assert root.is_dir()
-        return root, await env.call(ToolCall(name="list_files", arguments={"folder": "notes"}))
+            assert (await env.call(ToolCall(name="list_files", arguments={"folder": "notes"}))).ok
+            process = env._worker._process
+        return process.poll(), await env.call(ToolCall(name="list_files", arguments={"folder": "notes"}))
 
-    root, result = asyncio.run(go())
-    assert not root.exists()
+    ended, result = asyncio.run(go())
+    assert ended is not None
     assert result == ToolResult(content="tool_error: this environment is closed", error="tool_error")
 
 
@@ -226,7 +224,7 @@ def test_32_environments_at_once_do_not_see_each_other():
             ]
             row = {"database": "storage", "table": "maintenance", "values": {"task": str(seed)}}
             results.append(await env.call(ToolCall(name="insert_row", arguments=row)))
-            return [result.content for result in results], env.state()
+            return [result.content for result in results], await env.state()
 
     async def go():
         return await asyncio.gather(*(one(seed) for seed in range(32)))
@@ -264,7 +262,7 @@ def test_a_base_of_ones_own_is_copied_and_never_written(tmp_path):
     (tmp_path / "mine/files/notes/own.md").write_text("hello")
     before = load_base(tmp_path / "mine")
     calls = [("read_file", {"path": "notes/own.md"}), ("delete_file", {"path": "notes/own.md"})]
-    results, _, changes = play(calls, base=tmp_path / "mine")
+    results, _, changes = play(calls, world=str(tmp_path / "mine"))
     assert results[0].content == '{"text": "hello"}'
     assert changes == {"file:notes/own.md": "removed"}
     assert load_base(tmp_path / "mine") == before
@@ -272,8 +270,8 @@ def test_a_base_of_ones_own_is_copied_and_never_written(tmp_path):
 
 def test_a_base_that_cannot_be_copied_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no such directory"):
-        play([], base=tmp_path / "none")
+        play([], world=str(tmp_path / "none"))
     (tmp_path / "files").mkdir()
     (tmp_path / "files/link").symlink_to("/etc/passwd")
     with pytest.raises(ConfigError, match=r"files/link: only plain files"):
-        play([], base=tmp_path)
+        play([], world=str(tmp_path))

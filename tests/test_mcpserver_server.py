@@ -11,32 +11,32 @@ from pathlib import Path
 
 import pytest
 from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.shared.exceptions import MCPError
 
 from mcpserver import server as server_module
 from mcpserver.__main__ import main
 from mcpserver.catalogue import all_tools
-from mcpserver.pool import EnvironmentPool, parse_handle
-from mcpserver.protocol import ENV_META, ERROR_META, STATE_METHOD, TOOLSET_META
+from mcpserver.pool import PROCESS_HANDLE, EnvironmentPool
+from mcpserver.protocol import (
+    CLOSE_METHOD,
+    ENV_HEADER,
+    ENV_META,
+    ERROR_META,
+    OPEN_METHOD,
+    SANDBOX_META,
+    STATE_METHOD,
+    TOOLSET_META,
+)
 from mcpserver.server import build_server
-from mcpserver.session import _ANSWER, _Ask
-from mcpserver.world import open_world
-from toolwright.errors import DataError
+from mcpserver.session import _ANSWER, Ask
+from mcpserver.settings import Settings
+from mcpserver.tool_error import ToolError
 from toolwright.records import ToolCall
 
 ROOT = Path(__file__).resolve().parents[1]
-PLAYED = [
-    *((tool.spec.name, example) for tool in all_tools().values() for example in tool.examples),
-    ("book_capacity", {"pipeline": "Langeled", "date": "2025-03-03", "energy_mwh": 1e6}),
-    ("get_spot_prize", {}),
-    ("get_spot_price", {"hub": "TTF"}),
-    ("get_trading_day", {"date": "2025-03-14", "offset": 1.0}),
-    ("mean", {"values": [1, "2"]}),
-    ("read_file", {"path": "../../etc/passwd"}),
-    ("write_file", {"path": "notes/ä.md", "text": "größer\u2028als\n"}),
-    ("read_file", {"path": "notes/ä.md"}),
-    ("calculate", {"expression": "1/0"}),
-]
+READ = ToolCall(name="read_file", arguments={"path": "notes/credit.md"})
 
 
 @asynccontextmanager
@@ -46,15 +46,18 @@ async def connect(seed=1, mode="auto", **options):
         yield client
 
 
-async def ask_state(client, handle=None):
+async def ask(client, method, handle=None, **params):
     meta = {ENV_META: handle} if handle else {}
-    request = _Ask(method=STATE_METHOD, params={"_meta": meta})
-    return (await client.session.send_request(request, _ANSWER))["state"]
+    request = Ask(method=method, params={"_meta": meta, **params})
+    return await client.session.send_request(request, _ANSWER)
 
 
-async def transcript(world):
-    results = [await world.call(ToolCall(name=name, arguments=arguments)) for name, arguments in PLAYED]
-    return results, await world.state()
+async def ask_state(client, handle=None):
+    return (await ask(client, STATE_METHOD, handle))["state"]
+
+
+async def opened(client, seed=1):
+    return (await ask(client, OPEN_METHOD, seed=seed))["handle"]
 
 
 @asynccontextmanager
@@ -71,146 +74,174 @@ async def http_server(*arguments):
         assert await asyncio.wait_for(process.wait(), 20) in (0, -signal.SIGTERM)
 
 
-def test_in_process_stdio_and_http_give_the_same_results_and_states(tmp_path):
-    async def go():
-        seen = []
-        async with http_server() as url:
-            config = tmp_path / "servers.json"
-            config.write_text(json.dumps({"mcpServers": {"ours": {"url": url}}}))
-            for options in ({}, {"transport": "stdio"}, {"mcp_config": config}):
-                async with open_world(**options) as worlds, worlds.environment(-8) as world:
-                    toolsets = [worlds.toolset(tool.name) for tool in worlds.tools]
-                    seen.append((worlds.tools, toolsets, await world.state(), await transcript(world)))
-        return seen
-
-    direct, stdio, http = asyncio.run(go())
-    assert direct == stdio
-    assert direct == http
-    assert {result.error for result in direct[3][0]} >= {None, "unknown_tool", "bad_arguments", "denied", "tool_error"}
-
-
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_handles_keep_environments_apart_and_none_means_that_of_the_process(mode):
     async def go():
         async with connect(mode=mode) as client:
             arguments = {"path": "notes/credit.md"}
-            for handle in ("seed:1/id:a", "seed:1/id:b", None):
+            handles = [await opened(client), await opened(client), None]
+            for handle in handles:
                 meta = {ENV_META: handle} if handle else None
                 result = await client.call_tool("delete_file", arguments, meta=meta)
                 assert not result.is_error
                 again = await client.call_tool("delete_file", arguments, meta=meta)
                 assert again.is_error
                 assert again.meta[ERROR_META] == "tool_error"
-            return await ask_state(client, "seed:1/id:a"), await ask_state(client), await ask_state(client, "seed:1")
+            fresh = await ask_state(client, await opened(client))
+            return await ask_state(client, handles[0]), await ask_state(client), fresh
 
     changed, of_process, fresh = asyncio.run(go())
     assert changed == of_process != fresh
 
 
-def test_32_handles_at_once_do_not_see_each_other():
-    async def one(client, seed):
-        meta = {ENV_META: f"seed:1/id:{seed}"}
-        line = {"path": "notes/credit.md", "text": f"mine {seed}"}
-        assert not (await client.call_tool("append_line", line, meta=meta)).is_error
-        read = await client.call_tool("read_file", {"path": "notes/credit.md"}, meta=meta)
-        return read.content[0].text.count("mine"), f"mine {seed}\\n" in read.content[0].text
+def test_64_environments_at_once_each_read_back_their_own_id(tmp_path):
+    async def one(client, number):
+        handle = await opened(client, number)
+        meta = {ENV_META: handle}
+        written = await client.call_tool("write_file", {"path": "id.txt", "text": handle}, meta=meta)
+        assert not written.is_error, written.content[0].text
+        read = await client.call_tool("read_file", {"path": "id.txt"}, meta=meta)
+        assert (await ask(client, CLOSE_METHOD, handle))["closed"]
+        return handle, json.loads(read.content[0].text)["text"]
 
     async def go():
-        async with connect() as client:
-            return await asyncio.gather(*(one(client, seed) for seed in range(32)))
+        async with http_server() as url, Client(url) as client:
+            return await asyncio.gather(*(one(client, number) for number in range(64)))
 
-    assert asyncio.run(go()) == [(1, True)] * 32
+    pairs = asyncio.run(go())
+    assert all(handle == read for handle, read in pairs)
+    assert len({handle for handle, _ in pairs}) == 64
 
 
-def test_a_header_names_the_environment_too(tmp_path):
+def test_over_http_a_request_that_names_no_environment_is_refused():
     async def go():
-        async with http_server() as url:
-            servers = {
-                name: {"url": url, "headers": {"x-env-id": f"seed:{seed}/id:x"}} for name, seed in (("a", 1), ("b", 2))
-            }
-            config = tmp_path / "servers.json"
-            config.write_text(json.dumps({"mcpServers": servers}))
-            async with open_world(config) as worlds, worlds.environment(9) as world:
-                # the handle of the conversation travels in _meta, which wins: both give the price of seed 9
-                price = {"hub": "TTF", "date": "2025-03-14"}
-                with_meta = [await world.call(ToolCall(name=f"{n}__get_spot_price", arguments=price)) for n in "ab"]
-                session = worlds._servers.sessions
-                plain = [await one.call(ToolCall(name="get_spot_price", arguments=price)) for one in session]
-                return with_meta, plain
+        async with http_server() as url, Client(url) as client:
+            result = await client.call_tool("mean", {"values": [1, 2]})
+            assert result.is_error
+            assert result.meta[ERROR_META] == "denied"
+            assert "no environment selected: open one with toolwright/open" in result.content[0].text
+            with pytest.raises(MCPError, match="no environment selected"):
+                await ask_state(client)
 
-    with_meta, plain = asyncio.run(go())
-    assert with_meta[0] == with_meta[1]
-    assert len({with_meta[0].content, plain[0].content, plain[1].content}) == 3
+    asyncio.run(go())
+
+
+def test_a_header_names_the_environment_too_and_meta_wins():
+    async def price(client, meta=None):
+        result = await client.call_tool("get_spot_price", {"hub": "TTF", "date": "2025-03-14"}, meta=meta)
+        return result.content[0].text
+
+    async def go():
+        async with http_server() as url, Client(url) as client:
+            handles = [await opened(client, seed) for seed in (1, 2)]
+            plain = [await price(client, {ENV_META: handle}) for handle in handles]
+            async with (
+                create_mcp_http_client(headers={ENV_HEADER: handles[0]}) as http,
+                Client(streamable_http_client(url, http_client=http)) as other,
+            ):
+                return plain, await price(other), await price(other, {ENV_META: handles[1]})
+
+    plain, by_header, by_meta = asyncio.run(go())
+    assert plain[0] == by_header != plain[1] == by_meta
 
 
 def test_the_list_of_tools_comes_in_pages_and_a_wrong_cursor_is_refused(monkeypatch):
-    monkeypatch.setattr(server_module, "PAGE_SIZE", 10)
+    monkeypatch.setattr(server_module, "PAGE_SIZE", 100)
 
     async def go():
         async with connect() as client:
             pages, cursor = [], None
             while cursor is not None or not pages:
                 page = await client.list_tools(cursor=cursor)
+                assert page.meta[SANDBOX_META] in ("bwrap", "landlock", "none")
                 pages.append(page.tools)
                 cursor = page.next_cursor
-            for wrong in ("-1", "x", "34", "9" * 99):
+            for wrong in ("-1", "x", str(len(all_tools())), "9" * 99):
                 with pytest.raises(MCPError, match="cursor"):
                     await client.list_tools(cursor=wrong)
             return pages
 
     pages = asyncio.run(go())
-    assert [len(page) for page in pages] == [10, 10, 10, 4]
+    assert {len(page) for page in pages[:-1]} == {100}
     listed = [tool for page in pages for tool in page]
     assert {tool.name: tool.meta[TOOLSET_META] for tool in listed} == {
         name: tool.toolset for name, tool in all_tools().items()
     }
 
 
-@pytest.mark.parametrize("handle", ["", "seed:", "seed:x", "seed:1/id:", "seed:1/id:a b", "id:1", "seed:1/", 17])
-def test_a_wrong_handle_is_refused(handle):
+@pytest.mark.parametrize("handle", ["", "seed:1", "0" * 40, "a b", 17])
+def test_a_handle_that_was_not_given_is_denied(handle):
     async def go():
         async with connect() as client:
-            with pytest.raises(MCPError, match="seed:17"):
-                await client.call_tool("list_files", {"folder": "notes"}, meta={ENV_META: handle})
+            await opened(client)
+            result = await client.call_tool("list_files", {"folder": "notes"}, meta={ENV_META: handle})
+            assert result.meta[ERROR_META] == "denied"
+            assert "no environment" in result.content[0].text
 
     asyncio.run(go())
 
 
-def test_handles_name_a_seed():
-    assert parse_handle("seed:-5/id:a.b_C-9") == -5
-    with pytest.raises(DataError, match="expected seed:17"):
-        parse_handle("seed:5\n")
+@pytest.mark.parametrize("seed", ["1", 1.5, True, 10**18])
+def test_a_seed_that_is_none_is_refused(seed):
+    async def go():
+        async with connect() as client:
+            with pytest.raises(MCPError):
+                await opened(client, seed)
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_standard_client_lists_and_calls_every_tool_by_its_example(mode):
+    settings = Settings(world="company")
+    pool = EnvironmentPool(7, settings)
+
+    async def go():
+        async with Client(build_server(lambda: pool, settings), mode=mode) as client:
+            listed = {tool.name for tool in (await client.list_tools()).tools}
+            assert listed == set(all_tools())
+            for name, tool in all_tools().items():
+                result = await client.call_tool(name, tool.examples[0])
+                assert not result.is_error, (name, result.content[0].text)
+                await pool._entries[PROCESS_HANDLE].environment.reset()
+
+    asyncio.run(go())
 
 
 def test_idle_environments_are_closed_and_their_handles_refused():
     async def go():
         async with EnvironmentPool(1, idle_timeout_s=1.0).running() as pool:
-            read = ToolCall(name="read_file", arguments={"path": "notes/credit.md"})
-            await pool.call("seed:1/id:a", read)
-            await pool.call("", read)
-            root = pool._entries["seed:1/id:a"].environment.workspace.root
-            assert root.is_dir()
+            handle = pool.open()
+            assert (await pool.call(handle, READ)).ok
+            assert (await pool.call(PROCESS_HANDLE, READ)).ok
+            process = pool._entries[handle].environment._worker._process
             deadline = time.monotonic() + 60
-            while root.exists() and time.monotonic() < deadline:
+            while handle in pool and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)
             assert len(pool) == 1
-            assert not root.exists()
-            with pytest.raises(DataError, match=r"closed after 1 s without a call; use another id"):
-                await pool.call("seed:1/id:a", read)
-            kept = pool._entries[""].environment.workspace.root
-        assert not kept.exists()
+            assert process.poll() is not None
+            refused = await pool.call(handle, READ)
+            assert refused.error == "denied"
+            assert "closed after 1 s without a call; open one" in refused.content
+            kept = pool._entries[PROCESS_HANDLE].environment._worker._process
+        assert kept.poll() is not None
 
     asyncio.run(go())
 
 
-def test_closing_a_handle_starts_it_afresh():
+def test_closing_a_handle_ends_its_environment_and_the_number_of_them_is_limited():
     async def go():
-        pool = EnvironmentPool(1)
-        await pool.call("seed:1/id:a", ToolCall(name="delete_file", arguments={"path": "notes/credit.md"}))
-        changed = pool.state("seed:1/id:a")
-        assert pool.close("seed:1/id:a")
-        assert not pool.close("seed:1/id:a")
-        assert pool.state("seed:1/id:a") != changed
+        pool = EnvironmentPool(1, max_environments=2)
+        first, _ = pool.open(), pool.open()
+        with pytest.raises(ToolError, match="2 environments are open already; close some"):
+            pool.open()
+        assert await pool.close(first)
+        assert not await pool.close(first)
+        assert (await pool.call(first, READ)).error == "denied"
+        other = pool.open()
+        assert other != first
+        assert len(bytes.fromhex(other)) >= 16
+        pool.close_all()
 
     asyncio.run(go())
 
@@ -248,7 +279,6 @@ def test_a_terminated_stdio_server_leaves_no_files(tmp_path):
     process.stdin.write(json.dumps(request).encode() + b"\n")
     process.stdin.flush()
     assert b"auction.md" in process.stdout.readline()
-    assert list(tmp_path.iterdir())
     process.terminate()
     assert process.wait(20) == 128 + signal.SIGTERM
     assert not list(tmp_path.iterdir())

@@ -2,7 +2,9 @@ import asyncio
 
 import pytest
 
-from mcpserver.world import InProcessWorlds, ServerWorlds, open_configured, open_world
+from mcpserver.catalogue import all_tools
+from mcpserver.client import ToolServers
+from mcpserver.world import InProcessWorlds, open_configured, open_world
 from toolwright.config import ToolsConfig
 from toolwright.config_file import REPOSITORY
 from toolwright.episode import World
@@ -13,7 +15,7 @@ from toolwright.records import ToolCall
 def test_the_world_in_this_process_gives_tools_toolsets_and_separate_environments():
     async def go():
         async with open_world() as worlds:
-            assert len(worlds.tools) == 34
+            assert len(worlds.tools) == len(all_tools())
             assert worlds.toolset("book_capacity") == "energy"
             async with worlds.environment(3) as one, worlds.environment(3) as other:
                 world: World = one
@@ -25,12 +27,20 @@ def test_the_world_in_this_process_gives_tools_toolsets_and_separate_environment
     asyncio.run(go())
 
 
+def test_the_level_of_the_sandbox_is_known_on_either_side():
+    async def go(transport):
+        async with open_world(transport=transport) as worlds, worlds.environment(3) as world:
+            return world.sandbox
+
+    assert asyncio.run(go("inprocess")) == asyncio.run(go("stdio")) in ("bwrap", "landlock", "none")
+
+
 @pytest.mark.parametrize(
     ("tools", "transport", "kind"),
     [
         (ToolsConfig(), None, InProcessWorlds),
-        (ToolsConfig(), "stdio", ServerWorlds),
-        (ToolsConfig(transport="stdio"), None, ServerWorlds),
+        (ToolsConfig(), "stdio", ToolServers),
+        (ToolsConfig(transport="stdio"), None, ToolServers),
         (ToolsConfig(transport="stdio"), "inprocess", InProcessWorlds),
     ],
 )
