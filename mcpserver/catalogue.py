@@ -173,8 +173,9 @@ def _add(tools: dict[str, Tool], more: Iterable[Tool]) -> None:
         other = tools.get(tool.spec.name)
         if other is None:
             tools[tool.spec.name] = tool
-        elif other.function is not tool.function:
-            raise DataError(f"two tools are called {tool.spec.name!r}: {other.place} and {tool.place}; rename one")
+        elif other.function is not tool.function and other.place != tool.place:
+            cure = "rename one" if tool.api is None else "import the API again, with --prefix"
+            raise DataError(f"two tools are called {tool.spec.name!r}: {other.place} and {tool.place}; {cure}")
 
 
 @lru_cache(maxsize=1)

@@ -31,7 +31,7 @@ def show_tools(sources: Sequence[str] = (), names: Sequence[str] | None = None, 
         write = _describe if form == "full" else lambda tool: tool.spec.to_openai()
         print(json.dumps([write(tool) for tool in tools.values()], indent=1))
     for tool in tools.values():
-        if not tool.examples:
+        if not tool.examples and tool.api is None:
             print(f"warning: {tool.place}: tool {tool.spec.name!r} has no 'Example:' in its docstring", file=sys.stderr)
 
 

@@ -263,7 +263,7 @@ def test_a_catalogue_is_read_back_as_tools_and_refused_when_it_was_changed(tmp_p
         with pytest.raises(ToolError, match=word) as error:
             tool.check(wrong)
         assert error.value.kind == "bad_arguments"
-    assert "lookup" in catalogue((str(path),))
+    assert "lookup" in catalogue((str(path), str(path)))
     path.write_text(path.read_text().replace("Look it up", "Look this up"))
     with pytest.raises(DataError, match="import it again"):
         load_tools([str(path)])
@@ -278,6 +278,25 @@ def test_a_long_text_meets_no_pattern(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="more than 4000") as error:
         tool.check({"code": "a" * 200_000})
     assert error.value.kind == "limit"
+
+
+def test_half_of_a_surrogate_pair_is_taken_out_of_texts_and_refused_elsewhere(tmp_path: Path) -> None:
+    rows = [define({"x": {"type": "string", "enum": ["\ud800"]}}, "bad"), define({"\udfff": {}}, "worse")]
+    text = {"x": {"type": "string", "description": "one \ud83d two", "default": "a\\ud800"}}
+    imported = import_rows(tmp_path, [*rows, define(text, "good")])
+    assert [row["name"] for row in imported.rows][-1] == "good"
+    assert "half of a surrogate pair" in imported.report.refused[0].reason
+    made = next(tool for tool in read_catalogue(save(imported, tmp_path, "x")) if tool.spec.name == "good")
+    assert made.spec.parameters["properties"]["x"]["description"] == "one  two"
+    "\n".join(imported.report.table()).encode()
+
+
+def test_two_catalogues_with_one_name_say_what_to_do(tmp_path: Path) -> None:
+    first = write_catalogue(tmp_path, [define({})])
+    (tmp_path / "other").mkdir()
+    second = write_catalogue(tmp_path / "other", [define({})])
+    with pytest.raises(DataError, match="--prefix"):
+        load_tools([first, second])
 
 
 def read_openapi(folder: Path, document: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], Imported]:
@@ -417,7 +436,13 @@ def test_references_that_multiply_do_not_run_away(tmp_path: Path) -> None:
     assert time.process_time() - started < 5
 
 
-@pytest.mark.parametrize("text", ["{", '{"swagger": "2.0", "paths": {}}', "[1]"])
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+LOOP = "openapi: 3.0.0\npaths: &p\n  /a: *p\n"
+
+
+@pytest.mark.parametrize(
+    "text", [f"{BOMB}openapi: 3.0.0\npaths: {{}}\n", LOOP, "{", '{"swagger": "2.0", "paths": {}}', "[1]"]
+)
 def test_a_document_that_is_not_openapi_3_is_named(
     tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

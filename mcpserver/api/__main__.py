@@ -1,4 +1,4 @@
-"""``python -m mcpserver.api``: ``import`` tools from a description of APIs; ``call`` one of an imported catalogue."""
+"""``python -m mcpserver.api import``: tools from a description of APIs, as a catalogue for ``--tools``."""
 
 import argparse
 import json

@@ -73,6 +73,7 @@ async def find_target(scheme: str, host: str, port: int | None, *, allow_private
         raise OSError(f"no address for {host}")
     if not allow_private and not all(map(is_public, addresses)):
         raise ToolError(
-            "denied", f"{shorten(host, 60)} is an address of this machine or of a private network, which is not allowed"
+            "denied",
+            f"{shorten(host, 60)} is this machine or in a private network; the setting apis.allow_private allows it",
         )
     return Target(host, addresses[0], number)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -31,16 +31,20 @@ class Draft:
 
 @dataclass
 class Names:
-    """The names given out so far in one catalogue; ``prefix`` stands before each."""
+    """The names given out so far in one catalogue, and what was accepted; ``prefix`` stands before each name."""
 
-    used: dict[str, str]
     prefix: str = ""
+    used: set[str] = field(default_factory=set)
+    contents: set[str] = field(default_factory=set)
 
     def finish(self, draft: Draft, place: str, report: Report) -> dict[str, Any] | None:
         """The row of the catalogue for a draft, with a name of its own; None when it is refused."""
-        content = json.dumps([draft.name, draft.description, draft.parameters, draft.group], sort_keys=True)
+        content = json.dumps([draft.name, draft.description, draft.parameters, draft.group, draft.operation.to_row()])
         raw = f"{self.prefix}{draft.name}"
-        if self.used.get(raw) == content:
+        if re.search(r"\\ud[89a-f]", content) and _has_half_pair(json.loads(content)):
+            report.refuse(place, raw, "a name or value holds half of a surrogate pair, which is no text")
+            return None
+        if content in self.contents:
             report.refuse(place, raw, "the same definition was read before")
             return None
         name = tool_name(raw, toolset_name(draft.group) if draft.group else "", self.used, draft.notes)
@@ -52,7 +56,8 @@ class Names:
         except DataError as error:
             report.refuse(place, raw, str(error))
             return None
-        self.used[name] = content
+        self.used.add(name)
+        self.contents.add(content)
         report.accept(name, draft.notes)
         return {
             "name": name,
@@ -110,6 +115,9 @@ def _check_form(text: str) -> None:
     check_any_schema(json.loads(text))
 
 
-def heading(text: str) -> str:
-    """The first line of a text, without marks."""
-    return re.sub(r"\s+", " ", text.strip().split("\n")[0]) if text.strip() else ""
+def _has_half_pair(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -67,7 +67,8 @@ def save(imported: Imported, folder: Path, name: str) -> Path:
     target = folder / f"{name}{API_SUFFIX}"
     write_catalogue(target, imported.source, imported.rows)
     report = {"catalogue": target.name, "sha256": imported.source.sha256, **imported.report.to_json()}
-    write_text(folder / f"{name}.report.json", json.dumps(report, ensure_ascii=False, indent=1, default=repr) + "\n")
+    text = json.dumps(report, ensure_ascii=False, indent=1, default=repr).encode("utf-8", "backslashreplace").decode()
+    write_text(folder / f"{name}.report.json", f"{text}\n")
     return target
 
 
@@ -100,7 +101,7 @@ def _import_document(path: Path, document: dict[str, Any], prefix: str) -> Impor
     except DataError as error:
         raise ConfigError(f"{path}: {error}") from None
     imported = Imported(source, report=Report(str(path)))
-    names = Names({}, prefix)
+    names = Names(prefix)
     for found in find_operations(document):
         try:
             draft = read_operation(document, found, source)
@@ -119,7 +120,7 @@ def _import_definitions(path: Path, prefix: str) -> Imported:
     files = _files(path)
     source = ApiSource("definitions", path.name, _hash(files))
     imported = Imported(source, report=Report(str(path)))
-    names = Names({}, prefix)
+    names = Names(prefix)
     for row in _rows(files):
         try:
             if row.problem:
@@ -176,7 +177,7 @@ def _import_servers(path: Path, prefix: str) -> Imported:
     entries = parse_line(path.read_bytes())["mcpServers"]
     source = ApiSource("mcp", path.name, _hash([path]), mcp=entries)
     imported = Imported(source, report=Report(str(path)))
-    names = Names({}, prefix)
+    names = Names(prefix)
 
     async def read() -> None:
         for config in configs:

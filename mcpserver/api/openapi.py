@@ -22,6 +22,7 @@ from toolwright.words import shorten
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _NEVER = ("accept", "content-type", "authorization")
+MAX_PARTS = 2_000_000
 _PLACES = ("path", "query", "header", "cookie")
 
 
@@ -57,14 +58,28 @@ def read_document(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         document = json.loads(text) if text.lstrip()[:1] == "{" else yaml.load(text, Loader=_Loader)
+        size = _size(document, {})
     except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
         raise ConfigError(f"{path}: cannot be read as JSON or YAML ({reason[:200]})") from None
+    if size > MAX_PARTS:
+        raise ConfigError(f"{path}: written out, its aliases make {size:g} parts, over {MAX_PARTS}")
     if not is_openapi(document):
         version = document.get("swagger") if isinstance(document, dict) else None
         cure = "; convert it to OpenAPI 3 first" if version else "; it needs 'openapi: 3.x' and 'paths'"
         raise ConfigError(f"{path}: no OpenAPI 3 document (found {shorten(version or type(document).__name__)}){cure}")
     return dict(document)
+
+
+def _size(node: Any, known: dict[int, float]) -> float:
+    """How many parts a document has once its YAML aliases are written out; infinite for one inside itself."""
+    if not isinstance(node, dict | list):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = float("inf")
+        inner = node.values() if isinstance(node, dict) else node
+        known[id(node)] = 1 + sum(_size(part, known) for part in inner)
+    return known[id(node)]
 
 
 def is_openapi(document: object) -> bool:

@@ -54,7 +54,7 @@ class Apis:
         self._stack = AsyncExitStack()
         self._endpoint: Endpoint | None = None
         self._servers: dict[str, ToolServers] = {}
-        self._turn = asyncio.Lock()
+        self._turn, self._opening = asyncio.Lock(), asyncio.Lock()
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
@@ -78,21 +78,23 @@ class Apis:
         """
         operation = tool.api
         assert operation is not None
-        real = await self._ask_server(tool, operation, arguments)
-        if real is None and operation.source.kind != "mcp":
-            real = await self._ask_endpoint(tool, operation, arguments)
-        if real is not None:
-            return real
-        async with self._turn:  # one after the other: each virtual reply is to agree with those before
-            text = await self._virtual(tool, operation, canonical_value(dict(arguments)), arguments)
+        ask = self._ask_server if operation.source.kind == "mcp" else self._ask_endpoint
+        try:
+            real = await ask(tool, operation, arguments)
+            if real is not None:
+                return real
+            async with self._turn:  # one after the other: each virtual reply is to agree with those before
+                text = await self._virtual(tool, operation, canonical_value(dict(arguments)), arguments)
+        except ToolError:
+            raise
+        except Exception as error:  # schemas, servers and models of strangers: nothing of theirs ends a conversation
+            raise ToolError("tool_error", f"{tool.spec.name} failed: {type(error).__name__}") from error
         return ToolResult(content=cap(text), synthetic=True)
 
     async def _ask_server(
         self, tool: "Tool", operation: ApiOperation, arguments: Mapping[str, Any]
     ) -> ToolResult | None:
         """What the MCP server answers that the tool was imported from; None when it is gone."""
-        if operation.source.kind != "mcp":
-            return None
         try:
             servers = await self._server(operation)
             result = await servers.call(ToolCall(name=operation.name, arguments=dict(arguments)))
@@ -104,14 +106,15 @@ class Apis:
 
     async def _server(self, operation: ApiOperation) -> "ToolServers":
         name = operation.server
-        if name not in self._servers:
-            from mcpserver.client import open_servers  # the MCP SDK takes time, and few catalogues need it
-            from mcpserver.mcp_config import read_server
+        async with self._opening:
+            if name not in self._servers:
+                from mcpserver.client import open_servers  # the MCP SDK takes time, and few catalogues need it
+                from mcpserver.mcp_config import read_server
 
-            entry = operation.source.mcp.get(name)
-            config = read_server(Path(operation.source.origin), name, entry)
-            self._servers[name] = await self._stack.enter_async_context(open_servers([config]))
-        return self._servers[name]
+                entry = operation.source.mcp.get(name)
+                config = read_server(Path(operation.source.origin), name, entry)
+                self._servers[name] = await self._stack.enter_async_context(open_servers([config]))
+            return self._servers[name]
 
     async def _ask_endpoint(
         self, tool: "Tool", operation: ApiOperation, arguments: Mapping[str, Any]

@@ -147,10 +147,10 @@ class Report:
             yield f"{rule:<24}{self.times[rule]:>8,}{self.tools[rule]:>8,}  {RULES[rule]}"
             yield f"{'':<42}{first['tool']}: {_brief(first['before'])} -> {_brief(first['after'])}"
         for refusal in self.refused[:20]:
-            yield f"refused {refusal.place} {refusal.name}: {refusal.reason}"
+            yield f"refused {refusal.place} {_brief(refusal.name)}: {refusal.reason}"
         if len(self.refused) > 20:
             yield f"and {len(self.refused) - 20:,} more refused; all are in the report"
 
 
 def _brief(value: Any) -> str:
-    return cut(json.dumps(value, ensure_ascii=False, default=repr), 60)
+    return cut(json.dumps(value, ensure_ascii=False, default=repr), 60).encode("utf-8", "backslashreplace").decode()
