@@ -568,3 +568,43 @@ def test_the_shared_definitions_are_all_accepted_or_refused_in_time(tmp_path: Pa
     for tool in tools.values():
         check_schema(tool.spec)
         tool.check(random_arguments(tool.spec.parameters, rng, ()))
+
+
+def places(node: Any) -> list[tuple[Any, Any]]:
+    """Every place in a document: its container, and key or index."""
+    pairs = list(node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ())
+    return [(node, key) for key, _ in pairs] + [place for _, inner in pairs for place in places(inner)]
+
+
+WRONG = [
+    None,
+    True,
+    -1,
+    1.5,
+    "",
+    "x",
+    "#/components/schemas/Pet",
+    [],
+    ["a", None],
+    {},
+    {"$ref": "#/paths"},
+    {"$ref": "#/components/schemas/Tree"},
+    {"type": "object", "properties": {"a": 5}},
+    "STRING",
+    {"allOf": [{"$ref": "#/components/schemas/Dog"}, 7]},
+    {"type": ["integer", "null"], "enum": [None]},
+]
+
+
+def test_a_damaged_document_costs_its_operations_and_nothing_else(tmp_path: Path) -> None:
+    rng = random.Random(17)
+    for _ in range(150):
+        document = json.loads(json.dumps(PETSTORE))
+        for _ in range(rng.randint(1, 4)):
+            node, key = rng.choice(places(document))
+            node[key] = json.loads(json.dumps(rng.choice(WRONG)))
+        try:
+            _, imported = read_openapi(tmp_path, document)
+        except ConfigError:
+            continue
+        assert imported.report.accepted + len(imported.report.refused) == imported.report.read

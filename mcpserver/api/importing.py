@@ -25,7 +25,8 @@ from toolwright.errors import ConfigError, DataError
 from toolwright.words import shorten
 
 YAML = (".yaml", ".yml")
-MAX_DEFINITION_BYTES = 1_000_000
+UNREADABLE = (DataError, RecursionError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
+"""What reading a stranger's definition may raise: it costs that definition, not the import."""
 
 
 @dataclass
@@ -105,7 +106,7 @@ def _import_document(path: Path, document: dict[str, Any], prefix: str) -> Impor
     for found in find_operations(document):
         try:
             draft = read_operation(document, found, source)
-        except (DataError, RecursionError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             imported.report.refuse(found.place, _given(found.operation), _reason(error))
             continue
         _add(imported, names, draft, found.place)
@@ -126,7 +127,7 @@ def _import_definitions(path: Path, prefix: str) -> Imported:
             if row.problem:
                 raise DataError(row.problem)
             draft = read_definition(row, source)
-        except (DataError, RecursionError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             name = row.value.get("name") if isinstance(row.value, dict) else ""
             imported.report.refuse(row.place, name, _reason(error))
             continue

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import yaml
 
@@ -113,7 +112,7 @@ def _servers(node: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(url, str):
             for name, variable in _mapping(_mapping(row).get("variables")).items():
                 url = url.replace(f"{{{name}}}", str(_mapping(variable).get("default", "")))
-            if urlsplit(url).scheme in ("http", "https"):
+            if re.match(r"https?://[^/\s]", url):
                 yield url
 
 

@@ -147,6 +147,8 @@ class _Writer:
 _TEXTS = ("title", "description", "example", "examples", "default", "deprecated", "readOnly", "writeOnly", "nullable")
 _LARGEST = ("minimum", "minLength", "minItems", "minProperties", "exclusiveMinimum")
 _SMALLEST = ("maximum", "maxLength", "maxItems", "maxProperties", "exclusiveMaximum")
+_FORMS: dict[str, Any] = {"properties": dict, "required": list, "enum": list}
+_FORMS |= dict.fromkeys(_LARGEST + _SMALLEST, int | float)
 
 
 def merge(merged: dict[str, Any], part: dict[str, Any]) -> bool:
@@ -154,33 +156,39 @@ def merge(merged: dict[str, Any], part: dict[str, Any]) -> bool:
     for key, value in part.items():
         if key not in merged:
             merged[key] = dict(value) if isinstance(value, dict) else value
-        elif merged[key] == value:
-            continue
-        elif key == "properties":
-            both = dict(merged[key])
-            if not _merge_properties(both, value):
+        elif merged[key] != value:
+            both = _both(key, merged[key], value)
+            if both is None:
                 return False
             merged[key] = both
-        elif key == "required":
-            merged[key] = list(dict.fromkeys([*merged[key], *value]))
-        elif key == "enum":
-            merged[key] = [one for one in merged[key] if one in value]
-        elif key in _LARGEST + _SMALLEST and all(isinstance(one, int | float) for one in (merged[key], value)):
-            merged[key] = max(merged[key], value) if key in _LARGEST else min(merged[key], value)
-        elif key in _TEXTS or key.startswith("x-") or key in ("xml", "externalDocs", "discriminator"):
-            merged[key] = value
-        else:
-            return False
     return True
 
 
-def _merge_properties(merged: dict[str, Any], more: dict[str, Any]) -> bool:
-    for name, part in more.items():
+def _both(key: str, a: Any, b: Any) -> Any:
+    """The value of a keyword that says what two values say; None when there is none."""
+    form = _FORMS.get(key, object)
+    if not (isinstance(a, form) and isinstance(b, form)):
+        return None
+    if key == "properties":
+        return _both_properties(a, b)
+    if key == "required":
+        return list(dict.fromkeys([*a, *b]))
+    if key == "enum":
+        return [one for one in a if one in b]
+    if key in _LARGEST + _SMALLEST:
+        return max(a, b) if key in _LARGEST else min(a, b)
+    said = key in _TEXTS or key.startswith("x-") or key in ("xml", "externalDocs", "discriminator")
+    return b if said else None
+
+
+def _both_properties(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any] | None:
+    merged = dict(a)
+    for name, part in b.items():
         if name not in merged:
             merged[name] = part
             continue
         both = dict(merged[name]) if isinstance(merged[name], dict) else None
         if both is None or not isinstance(part, dict) or not merge(both, part):
-            return False
+            return None
         merged[name] = both
-    return True
+    return merged

@@ -30,7 +30,7 @@ from toolwright.words import cut
 if TYPE_CHECKING:
     from mcpserver.api.endpoint import Endpoint
     from mcpserver.catalogue import Tool
-    from mcpserver.client import ToolServers
+    from mcpserver.client import ServerWorld, ToolServers
 
 DEFAULT = ApiSettings()
 MAX_HISTORY = 200
@@ -54,6 +54,7 @@ class Apis:
         self._stack = AsyncExitStack()
         self._endpoint: Endpoint | None = None
         self._servers: dict[str, ToolServers] = {}
+        self._worlds: dict[str, ServerWorld] = {}
         self._turn, self._opening = asyncio.Lock(), asyncio.Lock()
         self.reset(seed)
 
@@ -62,10 +63,12 @@ class Apis:
         self._entities = Entities(seed)
         self._earlier: dict[str, list[Earlier]] = {}
         self._given: dict[str, dict[str, str]] = {}
+        self._worlds.clear()
 
     async def aclose(self) -> None:
         """Close connections, servers and the kept replies."""
         self._servers.clear()
+        self._worlds.clear()
         self._endpoint = None
         self._cache.close()
         await self._stack.aclose()
@@ -96,15 +99,16 @@ class Apis:
     ) -> ToolResult | None:
         """What the MCP server answers that the tool was imported from; None when it is gone."""
         try:
-            servers = await self._server(operation)
-            result = await servers.call(ToolCall(name=operation.name, arguments=dict(arguments)))
+            world = await self._server_world(operation)
+            result = await world.call(ToolCall(name=operation.name, arguments=dict(arguments)))
         except (ToolServerError, ConfigError, DataError):
             return None
         if result.ok:
             self._remember(tool, canonical_value(dict(arguments)), result.content)
         return result
 
-    async def _server(self, operation: ApiOperation) -> "ToolServers":
+    async def _server_world(self, operation: ApiOperation) -> "ServerWorld":
+        """This conversation's environment on an MCP server, which is started at the first call."""
         name = operation.server
         async with self._opening:
             if name not in self._servers:
@@ -114,7 +118,10 @@ class Apis:
                 entry = operation.source.mcp.get(name)
                 config = read_server(Path(operation.source.origin), name, entry)
                 self._servers[name] = await self._stack.enter_async_context(open_servers([config]))
-            return self._servers[name]
+            if name not in self._worlds:
+                world = self._servers[name].environment(self._entities.seed)
+                self._worlds[name] = await self._stack.enter_async_context(world)
+            return self._worlds[name]
 
     async def _ask_endpoint(
         self, tool: "Tool", operation: ApiOperation, arguments: Mapping[str, Any]
