@@ -22,7 +22,7 @@ def test_the_list_shows_each_tool_under_category_and_toolset_with_counts(capsys)
     toolsets = {(tool.category, tool.toolset) for tool in all_tools().values()}
     assert lines[-1] == f"{n_tools} tools in {len(toolsets)} toolsets of {len(categories)} categories"
     assert len(lines) == n_tools + len(toolsets) + len(categories) + 1
-    at = lines.index("energy (13 tools)")
+    at = lines.index("energy (25 tools)")
     assert lines[at + 1 : at + 3] == ["  energy (13)", "    get_spot_price(hub, date): Get the gas spot price at a hub"]
 
 
