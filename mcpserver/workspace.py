@@ -20,6 +20,8 @@ MAX_TOTAL_BYTES = 32 * 1024 * 1024
 MAX_FILES = 2000
 MAX_PATH = 200
 MAX_DEPTH = 8
+MAX_WALKED = 64
+"""Levels of folders that are looked into; tools make ``MAX_DEPTH``."""
 _HALF = ".half-written"
 
 
@@ -135,8 +137,8 @@ class Workspace:
 
     def folders(self) -> list[str]:
         """The paths of all folders below ``files/``, sorted."""
-        found = (Path(top, name) for top, names, _ in os.walk(self.files) for name in names)
-        return sorted(self.name(path) for path in found if not path.is_symlink())
+        found = (Path(top, name) for top, names, _ in walk(self.files) for name in names)
+        return sorted(self.name(path) for path in found)
 
     def name(self, path: Path) -> str:
         """How a tool's result names a path below ``files/``: with slashes, bytes that are no UTF-8 escaped."""
@@ -188,16 +190,16 @@ class Workspace:
     def hashes(self) -> dict[str, str]:
         """The SHA-256 of each plain file (and whether it may be executed), by path below ``files/``.
 
-        A link has its target, an empty folder (its path ends with a slash) the word ``folder``.
+        A link has its target, an empty folder (its path ends with a slash) the word ``folder``, as one has that is so
+        deep that nobody looks into it.
         """
         import hashlib
 
         found = {}
-        for top, folders, names in os.walk(self.files):
-            folders.sort()
+        for top, folders, names in walk(self.files):
             if not folders and not names and top != str(self.files):
                 found[f"{self.name(Path(top))}/"] = "folder"
-            for path in (Path(top, name) for name in sorted(names + folders)):
+            for path in (Path(top, name) for name in names):
                 mode = path.lstat().st_mode
                 if stat.S_ISREG(mode):
                     try:
@@ -210,11 +212,32 @@ class Workspace:
         return found
 
 
+def walk(folder: Path | str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As ``os.walk``: each folder with the names of its folders and of all else (links, too), sorted.
+
+    Code may make folders that are deeper than Python's stack and the kernel's paths: it ends at ``MAX_WALKED`` levels.
+    """
+    todo = [(str(folder), 0)]
+    while todo:
+        top, level = todo.pop()
+        folders: list[str] = []
+        names: list[str] = []
+        try:
+            with os.scandir(top) as entries:
+                for entry in entries:
+                    (folders if entry.is_dir(follow_symlinks=False) else names).append(entry.name)
+        except OSError:  # code took the right to look into it away
+            pass
+        folders.sort()
+        names.sort()
+        yield top, folders, names
+        if level < MAX_WALKED:
+            todo += [(f"{top}/{name}", level + 1) for name in reversed(folders)]
+
+
 def _plain_files(folder: Path) -> Iterator[Path]:
     """The plain files below a folder, sorted; links, pipes and devices are left out."""
-    for directory, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(directory, name)
+    for top, _, names in walk(folder):
+        for path in (Path(top, name) for name in names):
             if stat.S_ISREG(path.lstat().st_mode):
                 yield path

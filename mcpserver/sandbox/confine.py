@@ -44,6 +44,8 @@ _FORBIDDEN: Mapping[str, tuple[int | None, int | None]] = {
 _CLONE, _CLONE3, _KILL_CALL, _TGKILL, _PRLIMIT, _SOCKET, _IOCTL = (
     (56, 220), (435, 435), (62, 129), (234, 131), (302, 261), (41, 198), (16, 29)
 )  # fmt: skip
+_FAMILIES = (1, 2, 10, 16)
+"""Unix, IP, IPv6, netlink: what a network namespace holds. It does not hold vsock, and others only reach the kernel."""
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 
@@ -81,8 +83,9 @@ def _filter(protected: Sequence[int], sockets: bool) -> bytes:
     rule(_TGKILL[column], first, *signals)
     rule(_PRLIMIT[column], first, _code(_JUMP_EQUAL, 0, 1, 0), refuse)
     rule(_IOCTL[column], _code(_LOAD_WORD, _ARGUMENTS + 8), _code(_JUMP_EQUAL, _TIOCSTI, 0, 1), refuse)
-    if not sockets:
-        program += [_code(_JUMP_EQUAL, _SOCKET[column], 0, 1), refuse]
+    families = _FAMILIES if sockets else ()
+    allowed = [_code(_JUMP_EQUAL, family, len(families) - index) for index, family in enumerate(families)]
+    rule(_SOCKET[column], first, *allowed, refuse)
     return b"".join([*program, _code(_RETURN, _ALLOW)])
 
 

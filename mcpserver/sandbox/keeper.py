@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mcpserver.sandbox import confine, frames, hands
-from mcpserver.workspace import Workspace
+from mcpserver.workspace import Workspace, walk
 
 AGAIN = "again"
 WATCH_S = 0.05
@@ -38,6 +38,7 @@ class Keeper:
         self.config = config
         self.control, self.tools, self.socket = control, tools, python
         self.python = 0
+        self.output = -1
         self.watching = False
         self.workspace = Workspace(Path(config["root"]))
 
@@ -54,6 +55,7 @@ class Keeper:
         os.chdir(config["root"])
         if config["landlock"] is not None:  # the keeper also looks at its children in /proc
             confine.forbid_paths([*config["landlock"], "/proc"], [config["root"]])
+        self.output = os.memfd_create("output")  # what code prints must find room when the disk is full
         confine.limit_amounts(config["limits"])
         if config["seccomp"]:
             confine.forbid_calls([1, os.getppid()], sockets=config["sockets"])
@@ -89,7 +91,8 @@ class Keeper:
             self._be_python()
         except BaseException as error:  # noqa: BLE001 - said by its last line, and by its end
             os.write(2, f"python: {type(error).__name__}: {error}\n".encode())
-        os._exit(70)
+        finally:  # code may have closed every descriptor; what the keeper does at its end is not for its child
+            os._exit(70)
 
     def _be_python(self) -> None:
         keeper, config = os.getppid(), self.config
@@ -109,7 +112,7 @@ class Keeper:
         else:
             from mcpserver.sandbox import repl
 
-            repl.serve(self.socket, config)
+            repl.serve(self.socket, config, self.output)
 
     def stop(self) -> None:
         """Kill Python and everything that it started, and empty its socket, so that a new one can begin."""
@@ -169,7 +172,8 @@ class Keeper:
         if len(family) > self.config["limits"]["NPROC"]:
             return "processes"
         if self.config["remove"]:  # the files lie on the host, not in a tmpfs of a size of its own
-            return "disk" if _disk_bytes(self.config["root"]) > self.config["disk_bytes"] else ""
+            taken = _disk_bytes(self.config["root"]) + _unlinked_bytes(family)
+            return "disk" if taken > self.config["disk_bytes"] else ""
         inodes = (os.statvfs(folder) for folder in (self.config["root"], "/tmp", "/dev/shm"))
         return "files" if any(found.f_files - found.f_ffree > MAX_INODES for found in inodes) else ""
 
@@ -265,7 +269,7 @@ def _memory_bytes(pid: int) -> int:
 
 def _disk_bytes(root: str) -> int:
     total = 0
-    for top, folders, names in os.walk(root):
+    for top, folders, names in walk(root):
         for name in (*folders, *names):
             try:
                 found = os.lstat(f"{top}/{name}")
@@ -275,23 +279,56 @@ def _disk_bytes(root: str) -> int:
     return total
 
 
+def _unlinked_bytes(pids: list[int]) -> int:
+    """The sizes of files without a name that processes hold open."""
+    found: dict[int, int] = {}
+    for pid in pids[1:]:  # the first is the keeper
+        with suppress(OSError):
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                with suppress(OSError):
+                    state = os.stat(f"/proc/{pid}/fd/{number}")
+                    if stat.S_ISREG(state.st_mode) and not state.st_nlink:
+                        found[state.st_ino] = state.st_size
+    return sum(found.values())
+
+
 def _copy(source: str, target: str) -> None:
     with open(source, "rb") as old, open(target, "wb") as new:
         new.write(old.read())
 
 
 def _empty(folder: str) -> None:
-    """Remove everything in a folder, whatever rights it was given; what is mounted there stays."""
+    """Remove everything in a folder, whatever rights it was given; what is mounted there stays.
+
+    What is in a folder below comes up to this level first, so that no depth of folders is too much.
+    """
+    with suppress(OSError):
+        os.chmod(folder, 0o700)
+    moved, folders = 0, _remove_files(folder)
+    while folders:
+        removed = 0
+        for path in folders:
+            with suppress(OSError):
+                os.chmod(path, 0o700)
+                for inner in _remove_files(path):
+                    moved += 1
+                    os.chmod(inner, 0o700)
+                    os.rename(inner, f"{folder}/.removed-{moved}")
+                os.rmdir(path)
+                removed += 1
+        folders = _remove_files(folder) if removed else []
+
+
+def _remove_files(folder: str) -> list[str]:
+    """Remove what is no folder in a folder, and give the folders in it."""
+    folders = []
     for entry in list(os.scandir(folder)):
-        try:
+        with suppress(OSError):
             if entry.is_dir(follow_symlinks=False):
-                os.chmod(entry.path, 0o700)
-                _empty(entry.path)
-                os.rmdir(entry.path)
+                folders.append(entry.path)
             else:
                 os.unlink(entry.path)
-        except OSError:
-            continue
+    return folders
 
 
 def _signal(pid: int, number: int) -> None:

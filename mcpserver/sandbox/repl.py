@@ -1,10 +1,11 @@
 """The process that runs Python code which a model wrote, cell by cell, with variables that live from call to call.
 
 A request is ``{"id", "code", "shell"}``; the answer ``{"id", "output", "error": null or [kind, text],
-"pictures"}``. Standard output and error, those of children too, go to a file of limited size.
+"pictures"}``. Standard output and error, those of children too, go to a file of limited size in memory.
 """
 
 import binascii
+import fcntl
 import io
 import json
 import os
@@ -22,9 +23,9 @@ MAX_PICTURES, MAX_PICTURE_BYTES = 4, 1024 * 1024
 DENIALS = frozenset((1, 13, 18, 30, 97, 101, 111, 113))  # EPERM EACCES EXDEV EROFS EAFNOSUPPORT ENETUNREACH …
 
 
-def serve(connection: int, config: dict[str, Any]) -> None:
-    """Answer requests until the other side closes."""
-    output = _capture(config["temporary"])
+def serve(connection: int, config: dict[str, Any], output: int) -> None:
+    """Answer requests until the other side closes; what is printed goes to the file ``output``."""
+    _capture(output)
     interpreter = Interpreter()
     os.chdir(os.path.join(config["root"], "files"))
     while True:
@@ -107,9 +108,11 @@ def _kind(error: BaseException) -> str:
 
 def _explain(error: BaseException, code: str, name: str) -> str:
     """The traceback of the cell's own frames, as Python prints it, and at most 4,000 characters of it."""
-    import linecache
-    import traceback
-
+    try:
+        import linecache
+        import traceback
+    except OSError as problem:  # no descriptor is left to open them with
+        return f"{type(error).__name__}: {error} ({problem.strerror})"
     linecache.cache[name] = (len(code), None, code.splitlines(True), name)
     try:
         frame = error.__traceback__
@@ -121,11 +124,10 @@ def _explain(error: BaseException, code: str, name: str) -> str:
     return text if len(text) <= 4000 else f"{text[:1500]}\n…\n{text[-2500:]}"
 
 
-def _capture(folder: str) -> int:
-    """Send descriptors 1 and 2 to a file without a name, which the limit on file sizes bounds; gives its descriptor."""
-    path = os.path.join(folder, ".output")
-    output = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
-    os.unlink(path)
+def _capture(output: int) -> None:
+    """Send descriptors 1 and 2 to a file in memory, which the limit on file sizes bounds."""
+    os.ftruncate(output, 0)
+    fcntl.fcntl(output, fcntl.F_SETFL, os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.stdout = io.TextIOWrapper(
@@ -135,7 +137,6 @@ def _capture(folder: str) -> int:
         io.FileIO(2, "w", closefd=False), encoding="utf-8", errors="backslashreplace", write_through=True
     )
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    return output
 
 
 def _take(output: int) -> str:

@@ -15,7 +15,7 @@ from mcpserver.context import Context
 from mcpserver.file_sets import used
 from mcpserver.results import page, whole
 from mcpserver.tool_error import ToolError
-from mcpserver.workspace import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Workspace
+from mcpserver.workspace import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Workspace, walk
 from toolwright.words import shorten
 
 Who = Literal["owner", "group", "others"]
@@ -184,9 +184,8 @@ def list_links(context: Context, folder: str = "") -> dict[str, Any]:
     """
     files = context.files
     rows = []
-    for top, folders, names in os.walk(files.existing_folder(folder)):
-        folders.sort()
-        for entry in sorted(Path(top, name) for name in [*folders, *names]):
+    for top, _, names in walk(files.existing_folder(folder)):
+        for entry in (Path(top, name) for name in names):
             if entry.is_symlink():
                 target = os.fsencode(os.readlink(entry)).decode("utf-8", "backslashreplace")
                 rows.append({"path": files.name(entry), "target": shorten(target, 200)[1:-1]})
