@@ -43,7 +43,7 @@ _MEANINGS: tuple[tuple[Target, str], ...] = (
     (Target("create_folder"), "mkdir make_dir create_dir makedirs make_folder"),
     (Target("glob_files"), "glob find glob_search"),
     (Target("find_text"), "search_files search_text find_in_files"),
-    (Target("grep_files"), "grep grep_file search_file search_in_file rg"),
+    (Target("grep_files", {}, {"mode": "regex"}), "grep grep_file search_file search_in_file rg"),
     (Target("describe_file"), "stat file_info stat_file get_file_info file_stat file_type"),
     (Target("read_end", {}, {"end": "first"}), "head"),
     (Target("read_end"), "tail"),
