@@ -8,7 +8,7 @@ import argparse
 import asyncio
 import os
 import statistics
-import subprocess
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -42,6 +42,7 @@ async def calls_per_s(call: Callable[[], Awaitable[Any]], seconds: float = 1.0) 
 
 
 async def in_process() -> None:
+    """Print what a call costs that runs in this process, and one that runs in a sandbox."""
     async with Environment.create(17, world="desk") as environment:
         assert (await environment.call(PURE)).ok
         rates = [await calls_per_s(lambda: environment.call(PURE)) for _ in range(3)]
@@ -64,6 +65,7 @@ def bare_server() -> Server[Any]:
 
 
 async def over_mcp() -> None:
+    """Print the rate of a server in memory, beside one that does nothing."""
     settings = Settings(world="desk")
     async with (
         Client(bare_server()) as bare,
@@ -75,12 +77,13 @@ async def over_mcp() -> None:
             rates.append(await calls_per_s(lambda: ours.call_tool(PURE.name, PURE.arguments)))
             ratios.append(rates[-1] / one)
     print(
-        f"MCP in memory: {statistics.median(rates):,.0f} calls/s, {statistics.median(ratios):.2f} x a bare server of the"
-        f" SDK that does nothing ({min(ratios):.2f} to {max(ratios):.2f})"
+        f"MCP in memory: {statistics.median(rates):,.0f} calls/s, {statistics.median(ratios):.2f} x a bare server of"
+        f" the SDK that does nothing ({min(ratios):.2f} to {max(ratios):.2f})"
     )
 
 
 def family() -> list[psutil.Process]:
+    """All processes below this one."""
     return psutil.Process().children(recursive=True)
 
 
@@ -96,24 +99,25 @@ def pss_bytes(processes: Sequence[psutil.Process]) -> int:
     return total
 
 
-def left_behind(before: set[int]) -> str:
-    """Processes, mounts and files of sandboxes that are still there."""
-    processes = [process for process in family() if process.pid not in before]
-    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if "toolwright-env-" in line]
-    folders = ("/dev/shm", os.environ.get("TMPDIR", "/tmp"))
-    files = [name for folder in folders for name in os.listdir(folder) if name.startswith("toolwright-env-")]
-    return f"{len(processes)} processes, {len(mounts)} mounts, {len(files)} folders left"
+def traces() -> tuple[set[str], set[str], set[str]]:
+    """What sandboxes may leave: processes below this one, mounts, and folders."""
+    processes = {str(process.pid) for process in family()}
+    mounts = set(Path("/proc/mounts").read_text().splitlines())
+    folders = {str(path) for top in ("/dev/shm", tempfile.gettempdir()) for path in Path(top).glob("toolwright-env-*")}
+    return processes, mounts, folders
 
 
 async def many(count: int, seconds: float) -> None:
+    """Print what ``count`` environments at once take, do together, and leave behind."""
     settings = Settings(toolsets=("files",), world="desk", call_timeout_s=60.0)
-    before = {process.pid for process in family()}
+    before = traces()
     environments = [Environment.open(seed, settings) for seed in range(count)]
     start = time.perf_counter()
     results = await asyncio.gather(*(environment.call(IN_WORKER) for environment in environments))
-    print(f"{count} environments with sandboxes ({environments[0].sandbox}): started in {time.perf_counter() - start:.1f} s")
+    started_s = time.perf_counter() - start
+    print(f"{count} environments with sandboxes ({environments[0].sandbox}), first call answered: {started_s:.1f} s")
     assert all(result.ok for result in results), next(result.content for result in results if not result.ok)
-    processes = [process for process in family() if process.pid not in before]
+    processes = [process for process in family() if str(process.pid) not in before[0]]
     print(f"  memory: {pss_bytes(processes) / count / 2**20:.1f} MiB each (PSS), {len(processes)} processes")
 
     async def play(environment: Environment) -> int:
@@ -128,7 +132,9 @@ async def many(count: int, seconds: float) -> None:
     print(f"  calls: {done / (time.perf_counter() - start):,.0f}/s together")
     start = time.perf_counter()
     await asyncio.gather(*(environment.aclose() for environment in environments))
-    print(f"  gone {time.perf_counter() - start:.2f} s after close; {left_behind(before)}")
+    gone_s = time.perf_counter() - start
+    processes_left, mounts, folders = (len(now - then) for now, then in zip(traces(), before))
+    print(f"  gone {gone_s:.2f} s after close; left: {processes_left} processes, {mounts} mounts, {folders} folders")
 
 
 def main() -> None:
@@ -138,8 +144,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of calls to all of them (default 5)")
     parser.add_argument("--only", choices=("process", "mcp", "many"), help="one of the three")
     options = parser.parse_args()
-    load = subprocess.run(["uptime"], capture_output=True, text=True, check=False).stdout.rpartition("load average: ")[2]
-    print(f"load average: {load.strip()}")
+    print(f"load average: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
     if options.only in (None, "process"):
         asyncio.run(in_process())
     if options.only in (None, "mcp"):

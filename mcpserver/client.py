@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import httpx2
 from mcp.shared._httpx_utils import create_mcp_http_client
@@ -51,6 +52,10 @@ class ToolServers:
         """The toolset that the server tells for a tool, else the server's name; KeyError for no tool."""
         session, own_name = self._places[name]
         return session.toolsets.get(own_name, session.config.name)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The servers, as they name themselves; no secrets."""
+        return [session.describe() for session in self.sessions]
 
     async def call(self, call: ToolCall, stays: "ServerWorld | None" = None) -> ToolResult:
         """Call a tool, in the environment of a conversation where its server has environments.

@@ -47,11 +47,29 @@ class ServerConfig:
 
 
 def read_mcp_config(path: Path, variables: Mapping[str, str] = os.environ) -> list[ServerConfig]:
-    """Read the servers of an ``mcpServers`` file.
+    """Read the servers of an ``mcpServers`` file that are not disabled.
 
     Raises:
         ConfigError: names the file, the server, the key, and the nearest key that exists.
     """
+    servers = [read_server(path, name, server, variables) for name, server in _read_file(path).items()]
+    enabled = [server for server in servers if not server.disabled]
+    if not enabled:
+        raise ConfigError(f"{path}: all servers are disabled; enable one, or leave the file out to use our own tools")
+    return enabled
+
+
+def server_names(path: Path) -> list[str]:
+    """The names of the servers that are not disabled; no variable need be set.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    servers = _read_file(path).items()
+    return [name for name, server in servers if not (isinstance(server, dict) and server.get("disabled") is True)]
+
+
+def _read_file(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
@@ -63,11 +81,8 @@ def read_mcp_config(path: Path, variables: Mapping[str, str] = os.environ) -> li
         raise ConfigError(f"{path}: expected an object with mcpServers, got {shorten(content)}{hint}")
     if not content["mcpServers"]:
         raise ConfigError(f"{path}: mcpServers names no server; add one, or leave the file out to use our own tools")
-    servers = [read_server(path, name, server, variables) for name, server in content["mcpServers"].items()]
-    enabled = [server for server in servers if not server.disabled]
-    if not enabled:
-        raise ConfigError(f"{path}: all servers are disabled; enable one, or leave the file out to use our own tools")
-    return enabled
+    servers: dict[str, Any] = content["mcpServers"]
+    return servers
 
 
 def read_server(path: Path, name: str, server: object, variables: Mapping[str, str] = os.environ) -> ServerConfig:

@@ -1,4 +1,4 @@
-"""One way for the stages to get tools: our own in-process or over stdio, or the servers of an ``mcpServers`` file.
+"""One way for the stages to get tools: our own, in-process or over stdio, those of an ``mcpServers`` file, a cassette.
 
 ``open_world`` and ``open_configured`` give a ``Worlds``; ``worlds.environment(seed)`` a world to play one conversation
 in, which has the ``call`` that ``toolwright.episode`` wants. Reads the configuration file when one is given.
@@ -9,18 +9,21 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from mcpserver.base import GENERATED
+from mcpserver.cassette import open_cassette
 from mcpserver.discovery import SOURCES_VARIABLE
 from mcpserver.environment import DEFAULT_SETTINGS, Environment, offered_tools
-from mcpserver.mcp_config import ServerConfig, read_mcp_config
+from mcpserver.mcp_config import ServerConfig, read_mcp_config, server_names
 from mcpserver.settings import SANDBOX_VARIABLE, Settings, flags_of, make_apis, variables_of
+from toolwright import __version__
 from toolwright.config import ToolsConfig
 from toolwright.config_file import find_file
 from toolwright.records import ToolCall, ToolResult, ToolSpec
 
 Transport = Literal["inprocess", "stdio"]
+OWN_NAME = "toolwright"
 SPARE_S = 30.0
 """What our own server may take beyond the deadline of a call, which it keeps itself: the start of a sandbox."""
 
@@ -54,6 +57,10 @@ class Worlds(Protocol):
         Raises:
             KeyError: no such tool.
         """
+        ...
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The servers behind the tools, for records: ``name``, ``server`` and ``version``; no secrets."""
         ...
 
     def environment(self, seed: int) -> AbstractAsyncContextManager[ToolWorld]:
@@ -91,6 +98,10 @@ class InProcessWorlds:
         """The toolset of a tool."""
         return self._tools[name].toolset
 
+    def describe(self) -> list[dict[str, Any]]:
+        """This process."""
+        return [{"name": OWN_NAME, "server": OWN_NAME, "version": __version__}]
+
     @asynccontextmanager
     async def environment(self, seed: int) -> AsyncIterator[ToolWorld]:
         """A fresh environment, removed at the end."""
@@ -108,7 +119,7 @@ def own_server(settings: Settings = DEFAULT_SETTINGS) -> ServerConfig:
     for name in ("TMPDIR", "XDG_CACHE_HOME", SANDBOX_VARIABLE, SOURCES_VARIABLE, *variables_of(settings.apis)):
         if name in os.environ:
             variables[name] = os.environ[name]
-    return ServerConfig("toolwright", sys.executable, ("-m", "mcpserver", *flags_of(settings)), variables)
+    return ServerConfig(OWN_NAME, sys.executable, ("-m", "mcpserver", *flags_of(settings)), variables)
 
 
 @asynccontextmanager
@@ -145,8 +156,8 @@ def open_configured(tools: ToolsConfig, transport: Transport | None = None) -> A
     """Open the tools of section ``tools``; ``transport`` goes before the section's own.
 
     Raises:
-        ConfigError: the ``mcpServers`` file is wrong.
-        DataError: a server offers a tool whose schema is not JSON Schema.
+        ConfigError: the ``mcpServers`` file is wrong, or the cassette is not there or has other tools.
+        DataError: a server offers a tool whose schema is not JSON Schema; not a cassette.
         ToolServerError: a server does not start.
     """
     mcp_config = find_file(Path(tools.mcp_config)) if tools.mcp_config else None
@@ -160,4 +171,16 @@ def open_configured(tools: ToolsConfig, transport: Transport | None = None) -> A
         call_timeout_s=tools.call_timeout_s,
         apis=make_apis(tools.apis),
     )
-    return open_world(mcp_config, transport=transport or tools.transport, settings=settings)
+
+    def open_live() -> AbstractAsyncContextManager[Worlds]:
+        return open_world(mcp_config, transport=transport or tools.transport, settings=settings)
+
+    if tools.cassette is None:
+        return open_live()
+    return open_cassette(
+        Path(tools.cassette),
+        tools.cassette_mode,
+        open_live,
+        offered=None if mcp_config else [tool.spec for tool in offered_tools(settings).values()],
+        servers=server_names(mcp_config) if mcp_config else None,
+    )

@@ -34,7 +34,7 @@ def test_an_attachment_with_no_plain_name_is_refused(name):
         Environment.open(1, attachments={name: b"x"})
 
 
-def ask_name(context: Context, greeting: str) -> str:
+def ask_name(context: Context, greeting: str) -> str:  # noqa: D417 - the context is not shown
     """Ask the user for a name.
 
     Args:

@@ -14,8 +14,8 @@ import pytest
 from tool_calls import World
 from tool_checks import check_example, check_random_calls, examples_of, refused, small_world, tools_of
 
-from mcpserver.archive_files import pack
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.archive_files import pack
 from mcpserver.tools.archives import archives, packing
 
 FORMATS = ("zip", "tar", "tar.gz", "tar.bz2", "tar.xz")

@@ -6,7 +6,7 @@ import pytest
 from tool_calls import World
 from tool_checks import LOG, check_example, check_random_calls, examples_of, refused, small_world, tools_of
 
-from mcpserver.natural import natural_key
+from mcpserver.toolbox.natural import natural_key
 from mcpserver.tools.files import contents, edits, rewrites
 
 

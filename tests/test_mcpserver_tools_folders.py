@@ -4,7 +4,7 @@ import pytest
 from tool_calls import World
 from tool_checks import check_example, check_random_calls, examples_of, refused, small_world, tools_of
 
-from mcpserver.globs import matches_glob
+from mcpserver.toolbox.globs import matches_glob
 from mcpserver.tools.files import finding, folders
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tool_calls import World
 from tool_checks import check_example, check_random_calls, examples_of, refused, small_world, tools_of
 
-from mcpserver.cron import parse_schedule, runs_after
-from mcpserver.settings_files import change_env, read_env
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.cron import parse_schedule, runs_after
+from mcpserver.toolbox.settings_files import change_env, read_env
 from mcpserver.tools.system import logs, schedules, system, variables
 from mcpserver.tools.system import settings as settings_tools
 

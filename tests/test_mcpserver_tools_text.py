@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from tool_calls import World
 from tool_checks import NASTY, check_example, check_random_calls, examples_of, refused, tools_of
 
-from mcpserver.distances import edits_between, similarity
-from mcpserver.json_patch import apply_operation, difference, same
-from mcpserver.structured_text import read_structured, write_structured
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.distances import edits_between, similarity
+from mcpserver.toolbox.json_patch import apply_operation, difference, same
+from mcpserver.toolbox.structured_text import read_structured, write_structured
+from mcpserver.toolbox.words_of_text import cardinal, from_roman, sentences_of, to_roman
 from mcpserver.tools.text import comparison, encodings, patterns, structures, tables, text, writing
-from mcpserver.words_of_text import cardinal, from_roman, sentences_of, to_roman
 from toolwright.errors import DataError
 
 MODULES = (text, writing, patterns, comparison, encodings, structures, tables)

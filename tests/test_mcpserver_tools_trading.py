@@ -8,7 +8,7 @@ from number_fuzz import check_extreme_numbers
 from tool_calls import World
 from tool_checks import check_example, check_random_calls, examples_of, refused, tools_of
 
-from mcpserver import market
+from mcpserver.toolbox import market
 from mcpserver.tools.energy import energy, trading
 from mcpserver.tools.energy._book import forward_price, hours_of, month_ahead, trade
 from mcpserver.tools.energy._storage import best_levels

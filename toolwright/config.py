@@ -45,6 +45,10 @@ class ToolsConfig(Section):
         "auto", description="where tools and code run; auto: the safest that works here, and no code without one"
     )
     python: Literal["light", "jupyter"] = Field("light", description="interpreter of run_python")
+    cassette: str | None = Field(None, description="JSONL file of recorded tool results; none: tools really run")
+    cassette_mode: Literal["record", "replay", "auto"] = Field(
+        "auto", description="add what tools give to the cassette, or play it; auto: play the one that is there"
+    )
 
 
 class TeacherConfig(Section):

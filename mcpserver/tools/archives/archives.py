@@ -4,14 +4,14 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le, Len
 
-from mcpserver.archive_files import Format, Member, damage, format_of, members_of, pack
-from mcpserver.archive_members import all_members, chosen, collect, content_of, find_member, inside
 from mcpserver.context import Context
-from mcpserver.file_kinds import encoding_of, kind_of
-from mcpserver.file_sets import files_below, read_plain, write_all
-from mcpserver.globs import matches_glob
-from mcpserver.results import clip, page, part
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.archive_files import Format, Member, damage, format_of, members_of, pack
+from mcpserver.toolbox.archive_members import all_members, chosen, collect, content_of, find_member, inside
+from mcpserver.toolbox.file_kinds import encoding_of, kind_of
+from mcpserver.toolbox.file_sets import files_below, read_plain, write_all
+from mcpserver.toolbox.globs import matches_glob
+from mcpserver.toolbox.results import clip, page, part
 from toolwright.words import shorten
 
 Names = Annotated[list[Annotated[str, Len(1, 200)]], Len(1, 50)]

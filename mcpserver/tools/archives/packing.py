@@ -4,7 +4,9 @@ from typing import Annotated, Any
 
 from annotated_types import Len
 
-from mcpserver.archive_files import (
+from mcpserver.context import Context
+from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.archive_files import (
     MAX_ENTRIES,
     Format,
     Method,
@@ -15,10 +17,8 @@ from mcpserver.archive_files import (
     method_of,
     pack,
 )
-from mcpserver.archive_members import all_members, chosen, collect
-from mcpserver.context import Context
-from mcpserver.file_sets import write_all
-from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.archive_members import all_members, chosen, collect
+from mcpserver.toolbox.file_sets import write_all
 
 Names = Annotated[list[Annotated[str, Len(1, 200)]], Len(1, 50)]
 Sources = Annotated[list[str], Len(1, 50)]

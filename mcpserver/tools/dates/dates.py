@@ -8,8 +8,8 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.figures import check
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.figures import check
 from mcpserver.tools.dates._moments import (
     WEEKDAYS,
     Country,

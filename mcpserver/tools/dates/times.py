@@ -10,9 +10,9 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.figures import Name, check
-from mcpserver.results import page
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.figures import Name, check
+from mcpserver.toolbox.results import page
 from mcpserver.tools.dates._moments import WEEKDAYS, Day, LocalMoment, Moment, Weekday, Zone
 from mcpserver.tools.dates._reading import MONTHS, Order, ordinal, read_moment, write_pattern
 from toolwright.words import shorten

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NotRequired
 from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
-from mcpserver.formats import encode, readable
+from mcpserver.toolbox.formats import encode, readable
 
 if TYPE_CHECKING:
     from markdown_it.token import Token

@@ -4,8 +4,8 @@ import datetime
 from typing import Any
 
 from mcpserver.context import Context
-from mcpserver.formats import parsing, readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import parsing, readable
 from toolwright.words import cut, nearest, shorten
 
 

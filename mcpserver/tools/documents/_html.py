@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mcpserver.context import Context
-from mcpserver.formats import encode, parsing, readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import encode, parsing, readable
 from mcpserver.tools.documents._blocks import Block, CodeBlock, Heading, ListBlock, Paragraph, TableBlock
 from toolwright.words import shorten
 

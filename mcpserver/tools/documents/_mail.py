@@ -5,8 +5,8 @@ from email.message import EmailMessage
 from typing import Any
 
 from mcpserver.context import Context
-from mcpserver.formats import parsing, readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import parsing, readable
 from toolwright.words import cut
 
 

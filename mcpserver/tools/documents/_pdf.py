@@ -11,8 +11,8 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.formats import encode, parsing
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import encode, parsing
 from mcpserver.tools.documents._blocks import Block
 from toolwright.words import shorten
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from mcpserver.context import Context
-from mcpserver.formats import readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import readable
 from mcpserver.tools.documents._blocks import parse_markdown, plain_inline
 from toolwright.words import nearest
 

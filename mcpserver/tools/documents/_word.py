@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.formats import check_zip, parsing, readable, same_zip
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import check_zip, parsing, readable, same_zip
 from mcpserver.tools.documents._blocks import (
     Block,
     CodeBlock,

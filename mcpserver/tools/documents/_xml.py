@@ -3,8 +3,8 @@
 from typing import Any
 
 from mcpserver.context import Context
-from mcpserver.formats import parsing
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import parsing
 
 MAX_BYTES = 1024 * 1024
 

@@ -8,8 +8,8 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.formats import encode, parsing, readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import encode, parsing, readable
 from mcpserver.tools.documents._blocks import FilePath, Words
 from mcpserver.tools.documents._calendar import (
     chosen_event,

@@ -7,8 +7,8 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.formats import encode, readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import encode, readable
 from mcpserver.tools.documents._blocks import FilePath
 from toolwright.words import cut, nearest, shorten
 

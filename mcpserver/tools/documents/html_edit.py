@@ -9,8 +9,8 @@ from annotated_types import Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.formats import encode, parsing, readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import encode, parsing, readable
 from mcpserver.tools.documents._blocks import Content, FilePath, Words, to_blocks
 from mcpserver.tools.documents._html import block_html, open_html, select
 from toolwright.words import cut

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, Len
 
 from mcpserver.context import Context
-from mcpserver.formats import readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import readable
 from mcpserver.tools.documents._blocks import FilePath
 from mcpserver.tools.documents._html import marked, open_html, page_blocks, plain, select, table_cells
 from mcpserver.tools.documents._markdown import to_markdown

@@ -10,8 +10,8 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.formats import encode, parsing, readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import encode, parsing, readable
 from mcpserver.tools.documents._blocks import FilePath
 from mcpserver.tools.documents._mail import attachments_of, body_of, content_of, header_text, name_of, open_mail
 from toolwright.words import cut, nearest, shorten

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, Len
 
 from mcpserver.context import Context
-from mcpserver.formats import encode, readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import encode, readable
 from mcpserver.tools.documents._blocks import Cell, FilePath, MarkdownText, parse_markdown
 from mcpserver.tools.documents._markdown import table_lines
 from mcpserver.tools.documents._sections import find_section, read_markdown, sections

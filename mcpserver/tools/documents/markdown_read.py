@@ -8,8 +8,8 @@ from urllib.parse import unquote
 from annotated_types import Ge, Le, Len
 
 from mcpserver.context import Context
-from mcpserver.formats import encode, readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import encode, readable
 from mcpserver.tools.documents._blocks import FilePath, markdown_blocks, parse_markdown
 from mcpserver.tools.documents._sections import find_section, read_markdown, sections
 from toolwright.words import cut

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le, Len
 
 from mcpserver.context import Context
-from mcpserver.formats import parsing, readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import parsing, readable
 from mcpserver.tools.documents._blocks import FilePath
 from mcpserver.tools.documents._pdf import Pages, Password, chosen, open_pdf
 from toolwright.words import cut

@@ -7,8 +7,8 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.formats import beside, encode, parsing, readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import beside, encode, parsing, readable
 from mcpserver.tools.documents._blocks import Content, FilePath, to_blocks
 from mcpserver.tools.documents._pdf import (
     MAX_PAGES,

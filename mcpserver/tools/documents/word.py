@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le
 
 from mcpserver.context import Context
-from mcpserver.formats import parsing, readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import parsing, readable
 from mcpserver.tools.documents._blocks import FilePath
 from mcpserver.tools.documents._markdown import to_markdown
 from mcpserver.tools.documents._word import open_word, read_blocks, table_rows

@@ -6,8 +6,8 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.formats import encode, parsing, readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import encode, parsing, readable
 from mcpserver.tools.documents._blocks import Cell, Content, FilePath, Words, to_blocks
 from mcpserver.tools.documents._word import SavedWord, add_blocks, open_word, save_word
 

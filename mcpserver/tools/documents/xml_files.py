@@ -9,8 +9,8 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.formats import encode, parsing, readable
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import encode, parsing, readable
 from mcpserver.tools.documents._blocks import FilePath, Words
 from mcpserver.tools.documents._xml import add_child, below, find, local, open_xml, text_of, write_xml
 from toolwright.words import cut, shorten

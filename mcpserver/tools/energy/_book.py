@@ -5,8 +5,8 @@ import datetime
 from random import Random
 from typing import Any
 
-from mcpserver import market
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox import market
 from toolwright.words import nearest
 
 SERVICE = "trading"

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from mcpserver import market
 from mcpserver.context import Context
-from mcpserver.market import Factory, Hub, Pipeline, Site, Source, Unit
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox import market
+from mcpserver.toolbox.market import Factory, Hub, Pipeline, Site, Source, Unit
 
 RUNS_IN = "server"
 FIRST_DAY, LAST_DAY = datetime.date(2015, 1, 1), datetime.date(2035, 12, 31)

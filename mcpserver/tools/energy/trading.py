@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Ge, Gt, Le, Len
 from typing_extensions import TypedDict
 
-from mcpserver import market
 from mcpserver.context import Context
-from mcpserver.figures import check, in_figures
-from mcpserver.market import Hub, Pipeline
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox import market
+from mcpserver.toolbox.figures import check, in_figures
+from mcpserver.toolbox.market import Hub, Pipeline
 from mcpserver.tools.energy._book import (
     HALF_SPREAD,
     MAX_ORDERS,

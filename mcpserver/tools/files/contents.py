@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, Len
 
 from mcpserver.context import Context
-from mcpserver.file_kinds import TextEncoding, encoding_of
-from mcpserver.file_sets import files_at, read_plain
-from mcpserver.globs import matches_glob
-from mcpserver.regular import compile_pattern
-from mcpserver.results import clip, page, part
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.file_kinds import TextEncoding, encoding_of
+from mcpserver.toolbox.file_sets import files_at, read_plain
+from mcpserver.toolbox.globs import matches_glob
+from mcpserver.toolbox.regular import compile_pattern
+from mcpserver.toolbox.results import clip, page, part
 
 MAX_DIFF_LINES = 5000
 

@@ -6,9 +6,9 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.patches import apply_patch_to, split_lines
-from mcpserver.results import clip
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.patches import apply_patch_to, split_lines
+from mcpserver.toolbox.results import clip
 from mcpserver.workspace import MAX_FILE_BYTES
 
 Line = Annotated[int, Ge(1), Le(10_000_000)]

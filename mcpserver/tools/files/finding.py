@@ -8,10 +8,10 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.file_kinds import encoding_of, kind_of
-from mcpserver.file_sets import files_at, files_below, read_plain
-from mcpserver.globs import check_pattern, matches_glob
-from mcpserver.results import page
+from mcpserver.toolbox.file_kinds import encoding_of, kind_of
+from mcpserver.toolbox.file_sets import files_at, files_below, read_plain
+from mcpserver.toolbox.globs import check_pattern, matches_glob
+from mcpserver.toolbox.results import page
 from mcpserver.workspace import Workspace
 
 Pattern = Annotated[str, Len(1, 200)]

@@ -9,10 +9,10 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.file_sets import check_room, files_below, read_plain, write_all
-from mcpserver.globs import matches_glob
-from mcpserver.results import page
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.file_sets import check_room, files_below, read_plain, write_all
+from mcpserver.toolbox.globs import matches_glob
+from mcpserver.toolbox.results import page
 from mcpserver.workspace import Workspace
 
 MAX_FOLDERS = 500

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, Len
 
 from mcpserver.context import Context
-from mcpserver.file_kinds import decodes, encoding_of
-from mcpserver.file_sets import write_all
-from mcpserver.natural import natural_key
-from mcpserver.patches import split_lines
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.file_kinds import decodes, encoding_of
+from mcpserver.toolbox.file_sets import write_all
+from mcpserver.toolbox.natural import natural_key
+from mcpserver.toolbox.patches import split_lines
 from mcpserver.workspace import MAX_FILE_BYTES
 
 Encoding = Literal["utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252", "ascii"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Ge, Gt, Le, Len
 from typing_extensions import TypedDict
 
-from mcpserver.figures import Name, check, in_figures
+from mcpserver.toolbox.figures import Name, check, in_figures
 from mcpserver.tools.finance._rates import Amount, Cost, Money, cents
 from toolwright.words import nearest, shorten
 

@@ -10,8 +10,8 @@ from annotated_types import Ge, Le, Len
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from mcpserver.figures import Name, check, in_figures
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.figures import Name, check, in_figures
 from mcpserver.tools.finance._rates import Amount, AnyPercent, Money, Percent, present_value, rates_of_return, solve
 
 RUNS_IN = "server"
@@ -463,7 +463,7 @@ def _rsi(prices: list[float], window: int) -> list[float]:
 
 def _bollinger(prices: list[float], window: int, deviations: float) -> dict[str, list[float]]:
     middle = _averages(prices, window)
-    spread = [statistics.pstdev(prices[i - window : i]) for i in range(window, len(prices) + 1)]
+    spread = [math.dist(prices[i : i + window], [mean] * window) / math.sqrt(window) for i, mean in enumerate(middle)]
     low = [mean - deviations * s for mean, s in zip(middle, spread)]
     return {"middle": middle, "low": low, "high": [mean + deviations * s for mean, s in zip(middle, spread)]}
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
-from mcpserver.figures import Name, check, in_figures
-from mcpserver.results import page
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.figures import Name, check, in_figures
+from mcpserver.toolbox.results import page
 from mcpserver.tools.finance._rates import (
     Amount,
     AnyPercent,

@@ -11,8 +11,8 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import MAX_PICTURE_BYTES, Context
-from mcpserver.formats import encode, parsing
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import encode, parsing
 from toolwright.words import nearest, shorten
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.formats import parsing
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import parsing
 from mcpserver.tools.images._shared import (
     FORMATS,
     MAX_FRAMES,

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Le, Len
 
 from mcpserver.context import Context
-from mcpserver.formats import beside
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import beside
 from mcpserver.tools.images._shared import (
     MAX_FRAMES,
     ColorText,

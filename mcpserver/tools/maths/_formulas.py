@@ -12,8 +12,8 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 from annotated_types import Len
 
-from mcpserver.figures import figures
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.figures import figures
 from toolwright.words import cut, nearest, shorten
 
 MAX_CHARACTERS, MAX_NODES, MAX_EXPONENT, MAX_DEGREE, MAX_TERMS = 300, 120, 60, 60, 3000

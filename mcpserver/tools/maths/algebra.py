@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
-from mcpserver.figures import Number, check
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.figures import Number, check
 from mcpserver.tools.maths._formulas import (
     Formula,
     Variable,

@@ -9,8 +9,8 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.figures import Number, check, in_figures
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.figures import Number, check, in_figures
 from mcpserver.tools.maths._primes import is_prime
 from toolwright.words import shorten
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from mcpserver.arithmetic import evaluate, tidy
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.arithmetic import evaluate, tidy
 
 RUNS_IN = "server"
 MAX_NUMBER = 1e15

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
-from mcpserver.figures import Name, Number, by_library, check
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.figures import Name, Number, by_library, check
 
 Entry = Annotated[float, Ge(-1e9), Le(1e9)]
 Matrix = Annotated[list[Annotated[list[Entry], Len(1, 25)]], Len(1, 25)]

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
-from mcpserver.figures import Number, Positive, check, in_figures
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.figures import Number, Positive, check, in_figures
 
 RUNS_IN = "server"
 # sizes in metre, square metre, cubic metre, kilogram, second, metre per second, pascal, byte, degree, newton

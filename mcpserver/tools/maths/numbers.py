@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
-from mcpserver.figures import check
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.figures import check
 from mcpserver.tools.maths._primes import is_prime, prime_factors
 from toolwright.words import shorten
 
@@ -67,7 +67,7 @@ def list_primes(low: Natural, high: Natural, limit: Annotated[int, Ge(1), Le(500
 
     Args:
         low: first number
-        high: last number, at most 100000 above low
+        high: last number, at most 20000 above low
         limit: most primes to list
 
     Example:
@@ -75,7 +75,7 @@ def list_primes(low: Natural, high: Natural, limit: Annotated[int, Ge(1), Le(500
         {"low": 1000000000, "high": 1000000100}
     """
     check(low <= high, f"high: must not be less than low {low}")
-    check(high - low <= 100_000, "high: must lie at most 100000 above low")
+    check(high - low <= 20_000, "high: must lie at most 20000 above low")
     found = [number for number in range(max(low, 2), high + 1) if is_prime(number)]
     return {"primes": found[:limit], "total": len(found)}
 

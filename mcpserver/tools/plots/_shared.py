@@ -12,8 +12,8 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.formats import encode
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import encode
 from toolwright.words import nearest, shorten
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le, Len
 
-from mcpserver.conditions import Condition, Where, to_sql
 from mcpserver.context import Context
 from mcpserver.databases import Access, column_types, quote, table_names
-from mcpserver.results import MAX_RESULT_BYTES, clip, json_bytes, page
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.conditions import Condition, Where, to_sql
+from mcpserver.toolbox.results import MAX_RESULT_BYTES, clip, json_bytes, page
 from toolwright.words import cut, nearest, shorten
 
 MAX_COUNTED = 100_000

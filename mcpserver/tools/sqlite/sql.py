@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Ge, Len, MinLen
 from typing_extensions import TypedDict
 
-from mcpserver.conditions import Where
 from mcpserver.context import Context
 from mcpserver.databases import column_types, database_names, quote, table_names
-from mcpserver.results import page
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.conditions import Where
+from mcpserver.toolbox.results import page
 from mcpserver.tools.sqlite._sql import (
     MAX_COUNTED,
     Limit,

@@ -10,8 +10,8 @@ from typing_extensions import TypedDict
 
 from mcpserver.context import Context
 from mcpserver.databases import MAX_DATABASE_PAGES, column_types, database_names, quote, table_names
-from mcpserver.results import page
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.results import page
 from mcpserver.tools.sqlite._sql import (
     Limit,
     Names,

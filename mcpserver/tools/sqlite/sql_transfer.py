@@ -10,11 +10,11 @@ import math
 import sqlite3
 from typing import Any, Literal
 
-from mcpserver.conditions import Where
 from mcpserver.context import Context
 from mcpserver.databases import MAX_CELL_BYTES, column_types, quote, table_names
-from mcpserver.results import page
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.conditions import Where
+from mcpserver.toolbox.results import page
 from mcpserver.tools.sqlite._sql import (
     MAX_COUNTED,
     Limit,

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
-from mcpserver.figures import Inner, Name, Number, Positive, Share, by_library, check
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.figures import Inner, Name, Number, Positive, Share, by_library, check
 
 Sample = Annotated[list[Number], Len(2, 10_000)]
 Alternative = Literal["two_sided", "less", "greater"]

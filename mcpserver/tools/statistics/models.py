@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, Len
 
 from mcpserver.context import Context
-from mcpserver.figures import Name, Number, by_library, check
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.figures import Name, Number, by_library, check
 
 Level = Annotated[float, Ge(0.5), Le(0.999)]
 Sample = Annotated[list[Number], Len(3, 10_000)]

@@ -9,8 +9,8 @@ from annotated_types import Ge, Le, Len, Lt
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.figures import Name, NotNegative, Number, Numbers, Positive, Share, by_library, check
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.figures import Name, NotNegative, Number, Numbers, Positive, Share, by_library, check
 
 Level = Annotated[float, Ge(0.5), Le(0.999)]
 Sample = Annotated[list[Number], Len(2, 10_000)]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Ge, Gt, Le, Len
 from typing_extensions import TypedDict
 
-from mcpserver.figures import NotNegative, Number, by_library, check
+from mcpserver.toolbox.figures import NotNegative, Number, by_library, check
 
 Series = Annotated[list[Number], Len(2, 800)]
 Smoothing = Annotated[float, Gt(0), Le(1)]

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Ge, Gt, Le, Len
 from typing_extensions import TypedDict
 
-from mcpserver.figures import Inner, NotNegative, Number, Share, by_library, check
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.figures import Inner, NotNegative, Number, Share, by_library, check
 
 Sample = Annotated[list[Number], Len(2, 5000)]
 Sides = Literal["two_sided", "one_sided"]

@@ -10,10 +10,10 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.file_sets import write_all
-from mcpserver.log_lines import LEVELS, Entry, Level, read_log
-from mcpserver.results import clip, page
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.file_sets import write_all
+from mcpserver.toolbox.log_lines import LEVELS, Entry, Level, read_log
+from mcpserver.toolbox.results import clip, page
 from toolwright.words import shorten
 
 Moment = Annotated[str, Len(10, 30)]

@@ -8,10 +8,10 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.cron import parse_schedule, runs_after
-from mcpserver.patches import split_lines
-from mcpserver.results import clip, page
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.cron import parse_schedule, runs_after
+from mcpserver.toolbox.patches import split_lines
+from mcpserver.toolbox.results import clip, page
 from toolwright.words import shorten
 
 CRONTAB = "crontab"

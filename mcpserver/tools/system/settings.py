@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 from annotated_types import Len
 
 from mcpserver.context import Context
-from mcpserver.json_patch import difference
-from mcpserver.json_values import need_path
-from mcpserver.results import clip, json_bytes, page
-from mcpserver.settings_files import Form, change_settings, form_of, read_settings_text
+from mcpserver.toolbox.json_patch import difference
+from mcpserver.toolbox.json_values import need_path
+from mcpserver.toolbox.results import clip, json_bytes, page
+from mcpserver.toolbox.settings_files import Form, change_settings, form_of, read_settings_text
 
 Path = Annotated[str, Len(1, 200)]
 Keys = Annotated[list[Annotated[str, Len(1, 100)]], Len(1, 8)]

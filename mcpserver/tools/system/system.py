@@ -12,9 +12,9 @@ from annotated_types import Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.file_sets import used
-from mcpserver.results import page, whole
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.file_sets import used
+from mcpserver.toolbox.results import page, whole
 from mcpserver.workspace import MAX_FILE_BYTES, MAX_FILES, MAX_TOTAL_BYTES, Workspace, walk
 from toolwright.words import shorten
 

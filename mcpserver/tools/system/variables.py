@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from annotated_types import Len
 
 from mcpserver.context import Context
-from mcpserver.results import page, whole
-from mcpserver.settings_files import change_env, read_env
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.results import page, whole
+from mcpserver.toolbox.settings_files import change_env, read_env
 from toolwright.words import nearest, shorten
 
 ENV_FILE = ".env"

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Len
 from typing_extensions import TypedDict
 
-from mcpserver.conditions import AnyOf, Condition, groups
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.conditions import AnyOf, Condition, groups
 from mcpserver.tools.tabular._tables import MAX_NAME, Frame, column_kind, plain_text, values_of
 from toolwright.words import cut, nearest, shorten
 

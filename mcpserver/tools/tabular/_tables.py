@@ -18,9 +18,9 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, Len
 
 from mcpserver.context import Context
-from mcpserver.formats import parsing
-from mcpserver.results import MAX_RESULT_BYTES, json_bytes, page
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import parsing
+from mcpserver.toolbox.results import MAX_RESULT_BYTES, json_bytes, page
 from mcpserver.tools.tabular._workbooks import (
     MAX_SHEET_CELLS,
     load_workbook,

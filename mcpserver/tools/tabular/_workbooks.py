@@ -6,8 +6,8 @@ import zipfile
 from typing import Any
 
 from mcpserver.context import Context
-from mcpserver.formats import check_zip, parsing, same_zip
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import check_zip, parsing, same_zip
 from toolwright.words import nearest, shorten
 
 MAX_SHEETS = 50

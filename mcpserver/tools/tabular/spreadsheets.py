@@ -6,8 +6,8 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.results import clip, page
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.results import clip, page
 from mcpserver.tools.tabular._formulas import (
     LAST_COLUMN,
     LAST_ROW,

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 from annotated_types import Len, MinLen
 from typing_extensions import TypedDict
 
-from mcpserver.conditions import Where
 from mcpserver.context import Context
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.conditions import Where
 from mcpserver.tools.tabular._columns import as_cell, check_columns, mask, number_columns, numbers, times
 from mcpserver.tools.tabular._tables import (
     Columns,

@@ -13,8 +13,8 @@ from annotated_types import Ge, Gt, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.results import clip, page
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.results import clip, page
 from mcpserver.tools.tabular._columns import (
     Measures,
     as_cell,

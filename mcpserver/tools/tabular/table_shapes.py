@@ -9,9 +9,9 @@ from annotated_types import Ge, Gt, Le, Len, Lt
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.formats import beside
-from mcpserver.results import clip, page
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.formats import beside
+from mcpserver.toolbox.results import clip, page
 from mcpserver.tools.tabular._columns import Measures, check_columns, grouped, new_name
 from mcpserver.tools.tabular._tables import (
     MAX_CELLS,

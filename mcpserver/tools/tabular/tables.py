@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Ge, Gt, Le, Len, Lt
 from typing_extensions import TypedDict
 
-from mcpserver.conditions import Where
 from mcpserver.context import Context
-from mcpserver.results import clip, page
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.conditions import Where
+from mcpserver.toolbox.results import clip, page
 from mcpserver.tools.tabular._columns import check_columns, mask, new_name, number_columns, numbers
 from mcpserver.tools.tabular._expressions import evaluate
 from mcpserver.tools.tabular._tables import (

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, Len
 
 from mcpserver.context import Context
-from mcpserver.distances import MAX_LENGTH, Method, edits_between, similarity
-from mcpserver.results import clip, page, part
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.distances import MAX_LENGTH, Method, edits_between, similarity
+from mcpserver.toolbox.results import clip, page, part
 
 Text = Annotated[str, Len(0, 20_000)]
 Short = Annotated[str, Len(0, MAX_LENGTH)]

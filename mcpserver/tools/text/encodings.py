@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
-from mcpserver.check_digits import Kind, check, normal
-from mcpserver.morse import from_morse, to_morse
-from mcpserver.results import page, whole
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.check_digits import Kind, check, normal
+from mcpserver.toolbox.morse import from_morse, to_morse
+from mcpserver.toolbox.results import page, whole
 
 RUNS_IN = "server"
 

@@ -8,10 +8,10 @@ from annotated_types import Ge, Le, Len
 from typing_extensions import TypedDict
 
 from mcpserver.context import Context
-from mcpserver.entities import Kind, find_entities
-from mcpserver.regular import compile_pattern
-from mcpserver.results import MAX_RESULT_BYTES, clip, page, whole
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.entities import Kind, find_entities
+from mcpserver.toolbox.regular import compile_pattern
+from mcpserver.toolbox.results import MAX_RESULT_BYTES, clip, page, whole
 
 Text = Annotated[str, Len(0, 50_000)]
 Pattern = Annotated[str, Len(1, 500)]

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Len
 
-from mcpserver.json_patch import Operation, apply_operation, difference
-from mcpserver.json_values import need_path, parse_json, plain
-from mcpserver.results import MAX_RESULT_BYTES, clip, json_bytes, page, whole
-from mcpserver.structured_text import Format, read_structured, write_structured
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.json_patch import Operation, apply_operation, difference
+from mcpserver.toolbox.json_values import need_path, parse_json, plain
+from mcpserver.toolbox.results import MAX_RESULT_BYTES, clip, json_bytes, page, whole
+from mcpserver.toolbox.structured_text import Format, read_structured, write_structured
 from toolwright.words import shorten
 
 Text = Annotated[str, Len(1, 50_000)]

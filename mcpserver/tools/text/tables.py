@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Len
 
-from mcpserver.results import page, whole
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.results import page, whole
 
 RUNS_IN = "server"
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Len
 
-from mcpserver.natural import natural_key
-from mcpserver.results import page, whole
 from mcpserver.tool_error import ToolError
-from mcpserver.transliteration import without_accents
-from mcpserver.words_of_text import (
+from mcpserver.toolbox.natural import natural_key
+from mcpserver.toolbox.results import page, whole
+from mcpserver.toolbox.transliteration import without_accents
+from mcpserver.toolbox.words_of_text import (
     COMMON_WORDS,
     cardinal,
     from_roman,

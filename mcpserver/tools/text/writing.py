@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Len
 
-from mcpserver.results import whole
-from mcpserver.templates import fill
 from mcpserver.tool_error import ToolError
-from mcpserver.transliteration import to_ascii, without_accents
+from mcpserver.toolbox.results import whole
+from mcpserver.toolbox.templates import fill
+from mcpserver.toolbox.transliteration import to_ascii, without_accents
 
 RUNS_IN = "server"
 

@@ -1,10 +1,10 @@
 """Members of archives as tools need them: chosen by name, checked, read or collected from files."""
 
-from mcpserver.archive_files import MAX_ENTRIES, Member, damage, members_of
 from mcpserver.context import Context
-from mcpserver.file_sets import files_at, read_plain
-from mcpserver.globs import matches_glob
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.archive_files import MAX_ENTRIES, Member, damage, members_of
+from mcpserver.toolbox.file_sets import files_at, read_plain
+from mcpserver.toolbox.globs import matches_glob
 from toolwright.words import nearest, shorten
 
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 from annotated_types import Ge, Gt, Le, Len, Lt
 
-from mcpserver.arithmetic import tidy
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.arithmetic import tidy
 from toolwright.words import cut
 
 MAX_NUMBER = 1e12

@@ -5,10 +5,10 @@ import json
 import re
 from typing import Any, Literal, get_args
 
-from mcpserver.json_patch import apply_operation
-from mcpserver.json_values import plain
-from mcpserver.structured_text import read_structured, write_structured
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.json_patch import apply_operation
+from mcpserver.toolbox.json_values import plain
+from mcpserver.toolbox.structured_text import read_structured, write_structured
 from toolwright.words import shorten
 
 Form = Literal["json", "yaml", "toml", "ini", "env"]

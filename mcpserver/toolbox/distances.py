@@ -6,7 +6,7 @@ Sources: Levenshtein 1966; Damerau 1964 (neighbours swapped, each place once); J
 import difflib
 from typing import Literal
 
-from mcpserver.words_of_text import words_of
+from mcpserver.toolbox.words_of_text import words_of
 
 Method = Literal["levenshtein", "damerau", "jaro_winkler", "ratio", "words", "trigrams"]
 MAX_LENGTH = 2000

@@ -5,8 +5,8 @@ import re
 import tomllib
 from typing import Any, Literal
 
-from mcpserver.json_values import parse_json, plain
 from mcpserver.tool_error import ToolError
+from mcpserver.toolbox.json_values import parse_json, plain
 from toolwright.words import shorten
 
 Format = Literal["json", "yaml", "toml"]
