@@ -1,15 +1,16 @@
 """Synthetic tool conversations for the benchmarks, and a tokenizer that is trained on them.
 
 ``shared``: 20 tool sets of 28 tools, about 23 messages a conversation; most of its tokens are schemas that come again.
-``unique``: a tool set of its own for each conversation (3 to 5 tools), about 12 messages. Words are made of syllables
-and come by Zipf's law, so nothing here depends on a download. As in English, only some texts have letters beyond
-ASCII. Reads and writes no files.
+``unique``: a tool set of its own for each conversation (3 to 5 tools), about 12 messages.
+``recurring``: as ``unique``, but each set is drawn from the same 300 tools, so that tools come again and sets do not.
+Words are made of syllables and come by Zipf's law, so nothing here depends on a download. As in English, only some
+texts have letters beyond ASCII. Reads and writes no files.
 """
 
 import itertools
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -45,6 +46,16 @@ def unique(n: int, seed: int) -> list[Row]:
         _row(draw, [_tool(draw) for _ in range(draw.randint(3, 5))], _SYSTEM, draw.randint(8, 12), 115)
         for _ in range(n)
     ]
+
+
+def recurring(n: int, seed: int) -> list[Row]:
+    """``n`` conversations with a tool set of their own each, drawn from 300 tools."""
+    draw = random.Random(f"recurring-{seed}")
+    tools = [_tool(draw) for _ in range(300)]
+    return [_row(draw, draw.sample(tools, draw.randint(3, 5)), _SYSTEM, draw.randint(8, 12), 115) for _ in range(n)]
+
+
+CORPORA: Mapping[str, Callable[[int, int], list[Row]]] = {"shared": shared, "unique": unique, "recurring": recurring}
 
 
 def train_tokenizer(rows: Sequence[Mapping[str, Any]], vocabulary: int = 32_000) -> Any:
