@@ -22,7 +22,7 @@ from mcpserver.sandbox.launch import Level
 from mcpserver.settings import Settings
 from toolwright.errors import ToolwrightError
 
-AT_ONCE = 4
+AT_ONCE = 8
 CASE_TIMEOUT_S = 180.0
 _HEAVY = ("$repeat", "raw_expr", "environments", "memory", "fork", "zip_", "tar_", "$expr")
 
