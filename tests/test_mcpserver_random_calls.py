@@ -1,153 +1,79 @@
 import asyncio
-import hashlib
 import json
+import os
 import random
-from pathlib import Path
+import re
+import time
+from typing import get_args
 
 import pytest
+from random_values import random_arguments
 
-from mcpserver.baseworld import COMPANIES, default_base
-from mcpserver.catalogue import all_tools
-from mcpserver.environment import MAX_RESULT_BYTES, Environment
-from mcpserver.workspace import MAX_TOTAL_BYTES
-from toolwright.records import ToolCall
+from mcpserver.catalogue import select_tools, toolsets
+from mcpserver.company import company_base
+from mcpserver.environment import Environment
+from mcpserver.rendering import MAX_RESULT_BYTES
+from mcpserver.sandbox.level import choose_level
+from toolwright.records import ErrorType, ToolCall
 
-N_CALLS = 200
-PATHS = [name.removeprefix("files/") for name in default_base() if name.startswith("files/")]
-TEXTS = [
-    *(
-        "",
-        ".",
-        "..",
-        "/",
-        "~",
-        "notes",
-        "notes/",
-        "./notes//credit.md",
-        "a/b/c/d.txt",
-        "a/b/c/d/e/f/g/h/i",
-        "notes/credit.md/x",
-    ),
-    *(
-        "/etc/passwd",
-        "../../../etc/passwd",
-        "notes/../../x",
-        "..\\x",
-        "x\0y",
-        "\ud800",
-        "\u202e",
-        "é" * 300,
-        "x" * 70_000,
-    ),
-    *(
-        "trades",
-        "partners",
-        "id",
-        "hub",
-        "TTF",
-        "sqlite_master",
-        'a"b',
-        "'; DROP TABLE trades; --",
-        "1",
-        "-1",
-        "1e999",
-        "nan",
-    ),
-    *(
-        "2025-03-14",
-        "2025-03",
-        "2025-02-30",
-        "0000-01",
-        "9999-12",
-        "1/0",
-        "2**64**64",
-        "()",
-        "((" * 80,
-        "round(2.5)",
-        "1" * 150,
-    ),
-    *(
-        "abs()",
-        "max(1)",
-        "sqrt(-1)",
-        "(-8)**0.5",
-        "0**-1",
-        "1e308*1e308",
-        "1 if 1 else 2",
-        "a.b",
-        "lambda: 1",
-        "１+１",
-        "1_0",
-    ),
-    *COMPANIES,
-    *PATHS,
+N_CALLS = int(os.environ.get("TOOLWRIGHT_RANDOM_CALLS", "2"))
+"""How many calls each tool gets; 1000 is what a release is tried with."""
+PATHS = [name.removeprefix("files/") for name in company_base() if name.startswith("files/")]
+HOSTILE = [
+    *("", ".", "..", "/", "~", "notes/", "a/b/c/d/e/f/g/h/i", "/etc/passwd", "../../../etc/passwd", "x\0y", "\ud800"),
+    *("\u202e", "é" * 300, "x" * 70_000, "sqlite_master", 'a"b', "'; DROP TABLE trades; --", "1e999", "nan", "-1"),
+    *("2025-02-30", "0000-01", "9999-12-31", "1/0", "2**64**64", "((" * 80, "(a+)+$", "{x.__class__}", "=A1", "$(id)"),
+    *(0, -1, 0.5, 1e308, 10**400, 2**63, float("inf"), float("nan"), -0.0, True, None, [], {}, [[1]], {"a": {"b": 1}}),
 ]
-NUMBERS = [0, 1, -1, 0.5, 3, 12, 250, -250, 1e-300, 1e15, 1e16, 1e308, 10**400, 2**63, float("inf"), float("nan"), -0.0]
-COLUMNS = ("id", "day", "hub", "price", "site", "name", "status", "no_such", 'a"b', "")
-
-
-def value_for(schema, rng):
-    """Mostly what the schema wants, sometimes anything at all."""
-    if rng.random() < 0.04:
-        return rng.choice([None, True, [], {}, [[1]], {"a": 1}, rng.choice(TEXTS), rng.choice(NUMBERS)])
-    if "enum" in schema:
-        return rng.choice(schema["enum"])
-    kind = schema["type"]
-    if kind == "array":
-        return [rng.choice(NUMBERS[:9]) for _ in range(rng.randrange(0, 6))]
-    if kind == "object":
-        return {rng.choice(COLUMNS): rng.choice([*TEXTS, *NUMBERS, None, []]) for _ in range(rng.randrange(0, 4))}
-    if kind == "string":
-        return rng.choice(["trades", "levels", "partners", *COLUMNS, *TEXTS]) if rng.random() < 0.9 else "2025-03-14"
-    return rng.choice(NUMBERS) if kind == "number" else rng.choice([0, 1, 2, 5, -3, 250, 10**30, 2.0])
+ESCAPED = re.compile(r"failed: (?!OSError)\w+(?:Error|Exception|Warning)\b")
+"""How the dispatcher tells that a tool raised what it should not."""
 
 
 def calls_of(tool, rng):
-    """An example, with any of its arguments replaced or left out."""
-    spec, properties = tool.spec, tool.spec.parameters["properties"]
-    for _ in range(N_CALLS):
-        share = rng.choice([0.2, 0.5, 1.0])
-        arguments = dict(rng.choice(tool.examples))
-        arguments |= {name: value_for(schema, rng) for name, schema in properties.items() if rng.random() < share}
-        if rng.random() < 0.02:
-            arguments.popitem()
-        if rng.random() < 0.02:
-            arguments["extra"] = 1
-        yield ToolCall(name=spec.name, arguments=arguments)
+    """An example, with arguments that fit the schema, and now and then one that does not."""
+    schema = tool.spec.parameters
+    names = [*PATHS, *PATHS, "trades", "shop", "id", "name", "TTF"]
+    for number in range(N_CALLS):
+        arguments = dict(rng.choice(tool.examples)) if tool.examples else {}
+        fitting = random_arguments(schema, rng, names)
+        share = rng.choice([0.0, 0.3, 1.0]) if number else 1.0
+        arguments |= {name: value for name, value in fitting.items() if rng.random() < share}
+        for name in list(schema["properties"]):
+            if rng.random() < 0.15:
+                arguments[name] = rng.choice([*HOSTILE, *PATHS])
+        if arguments and rng.random() < 0.03:
+            del arguments[rng.choice(list(arguments))]
+        yield ToolCall(name=tool.spec.name, arguments=arguments)
 
 
-def tree(folder: Path) -> dict[str, str]:
-    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
-
-
-@pytest.mark.parametrize("name", all_tools())
-def test_200_random_calls_neither_crash_nor_write_outside(name, tmp_path, monkeypatch):
-    work, outside = tmp_path / "work", tmp_path / "outside"
-    work.mkdir()
+@pytest.mark.parametrize("toolset", toolsets())
+def test_random_calls_give_typed_results_and_write_nothing_outside(toolset, tmp_path, monkeypatch):
+    if choose_level() is None:
+        pytest.skip("no sandbox works on this machine: `python -m mcpserver doctor` says why")
+    outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "canary").write_text("canary")
     monkeypatch.chdir(outside)
-    monkeypatch.setattr("mcpserver.workspace._fast_folder", lambda: str(work))
-    base = {path: hashlib.sha256(content).hexdigest() for path, content in default_base().items()}
-    rng = random.Random(name)
+    rng = random.Random(toolset)
 
     async def go():
-        async with Environment.create(5) as env:
-            results = [(call, await env.call(call)) for call in calls_of(all_tools()[name], rng)]
-            state = env.state()
-            size = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
-            return results, state, size
+        async with Environment.create(5, toolsets=[toolset], world="company", call_timeout_s=5.0) as env:
+            for tool in select_tools([toolset]).values():
+                for call in calls_of(tool, rng):
+                    start = time.monotonic()
+                    check(call, await env.call(call), time.monotonic() - start)
+            assert len(await env.state()) == 64
 
-    results, state, size = asyncio.run(go())
-    assert len(state) == 64
-    assert size < 2 * MAX_TOTAL_BYTES
-    assert not list(work.iterdir())
-    assert set(tree(tmp_path)) == {str(outside / "canary")}
-    assert {path: hashlib.sha256(content).hexdigest() for path, content in default_base().items()} == base
-    for call, result in results:
-        assert f"{name} failed: " not in result.content, (call, result)
-        assert len(result.content.encode()) <= MAX_RESULT_BYTES
-        if result.ok:
-            assert isinstance(json.loads(result.content), dict)
-    assert any(result.ok for _, result in results)
-    assert any(not result.ok for _, result in results)
+    asyncio.run(go())
+    assert [path.name for path in outside.iterdir()] == ["canary"]
+    assert (outside / "canary").read_text() == "canary"
+
+
+def check(call, result, seconds):
+    shown = str(call)[:2000]
+    assert seconds < 60, shown
+    assert result.error is None or result.error in get_args(ErrorType), shown
+    assert len(result.content.encode()) <= MAX_RESULT_BYTES, shown
+    assert not ESCAPED.search(result.content) or call.name.startswith("run_"), (shown, result.content)
+    if result.ok and not call.name.startswith(("run_", "list_variables", "reset_python")):
+        json.loads(result.content, parse_constant=lambda word: pytest.fail(f"{word} in {shown}"))
