@@ -7,9 +7,11 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, get_args
 
 import mcp_types as types
+from pydantic_core import from_json
 
 from mcpserver.context import MAX_PICTURE_BYTES, MAX_PICTURES
 from mcpserver.protocol import ERROR_META, SYNTHETIC_META
@@ -21,12 +23,20 @@ _SEEN = ("image/png", "image/jpeg", "image/gif", "image/webp")
 """What models that see can take."""
 
 
-def to_mcp(result: ToolResult) -> dict[str, Any]:
-    """A result as ``tools/call`` answers it, in JSON."""
+def to_mcp(result: ToolResult, *, structured: bool = False) -> dict[str, Any]:
+    """A result as ``tools/call`` answers it, in JSON.
+
+    Args:
+        result: of a call.
+        structured: whether to repeat it as structured content, as a tool with an output schema must.
+    """
     content = [{"type": "text", "text": result.content}, *map(_image, result.pictures)]
     answer: dict[str, Any] = {"resultType": "complete", "content": content, "isError": result.error is not None}
     if result.error is not None:
         answer["_meta"] = {ERROR_META: result.error}
+    elif structured:
+        with suppress(ValueError):  # a text that was cut
+            answer["structuredContent"] = from_json(result.content)
     if result.synthetic:
         answer["_meta"] = answer.get("_meta", {}) | {SYNTHETIC_META: True}
     return answer

@@ -200,10 +200,15 @@ def test_a_standard_client_lists_and_calls_every_tool_by_its_example(mode):
         async with Client(build_server(lambda: pool, settings), mode=mode) as client:
             listed = {tool.name for tool in (await client.list_tools()).tools}
             assert listed == set(all_tools())
+            structured = 0
             for name, tool in all_tools().items():
                 result = await client.call_tool(name, tool.examples[0])
                 assert not result.is_error, (name, result.content[0].text)
+                if result.structured_content is not None:  # the client has checked it against the output schema
+                    assert result.structured_content == json.loads(result.content[0].text)
+                    structured += 1
                 await pool._entries[PROCESS_HANDLE].environment.reset()
+            assert structured > 20
 
     asyncio.run(go())
 
