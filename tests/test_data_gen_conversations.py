@@ -277,21 +277,24 @@ def write_config(tmp_path, n_calls):
     return path
 
 
-def test_a_server_that_dies_in_the_middle_is_named_and_the_next_run_continues(tmp_path, capsys):
+def test_a_server_that_dies_again_and_again_is_named_and_the_next_run_continues(tmp_path, capsys):
+    """It is started again some times; conversations that met its death are rejected."""
     words = ["--mcp-config", str(write_config(tmp_path, 10_000)), "data_gen.modes={single: 1.0}"]
     run = make_questions(tmp_path, 12, *words)
-    write_config(tmp_path, 2)
+    write_config(tmp_path, 0)
     assert run_main(tmp_path, *words, "data_gen.concurrency=1") == 2
     error = capsys.readouterr().err
     assert "shop" in error
     assert len(error.strip().splitlines()) == 1
     assert not (run / "conversations.jsonl").exists()
     done = lines_of(run / ".conversations.journal.jsonl") - 1
-    assert done >= 2
+    assert 2 <= done < 12
     write_config(tmp_path, 10_000)
     assert run_main(tmp_path, *words, "data_gen.concurrency=1") == 0
     assert lines_of(run / ".conversations.journal.jsonl") == 13
-    assert len(read_records(run / "conversations.jsonl", Conversation.from_row)) == 12
+    rejected = lines_of(run / "rejected.jsonl")
+    assert rejected >= 2, "each death costs the conversation that met it"
+    assert len(read_records(run / "conversations.jsonl", Conversation.from_row)) == 12 - rejected
 
 
 def test_questions_for_other_tools_are_refused(tmp_path, capsys):
