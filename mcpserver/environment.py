@@ -21,6 +21,7 @@ from mcpserver.rendering import argument_text, cap, error_text, render
 from mcpserver.sandbox.launch import Level, plan
 from mcpserver.sandbox.level import choose_level, refusal
 from mcpserver.sandbox.limits import Limits
+from mcpserver.sandbox.spares import Spares
 from mcpserver.sandbox.worker import Worker
 from mcpserver.settings import PythonKind, Settings
 from mcpserver.tool_error import ToolError
@@ -62,6 +63,7 @@ class Environment:
         python: PythonKind = "light",
         ask_human: Callable[[str], str] = nobody,
         apis: Apis | None = None,
+        spares: Spares | None = None,
     ) -> None:
         self.seed = seed
         self.apis = apis or Apis(seed)
@@ -72,6 +74,8 @@ class Environment:
         self._ask_human = ask_human
         self._base = base
         self._tools = tools
+        # what a user sent along is part of a sandbox, which is then not used again
+        self._spares = None if base.attachments else spares
         self._turn = asyncio.Lock()
         self._worker: Worker | None = None
         self._closed = False
@@ -84,8 +88,9 @@ class Environment:
         *,
         ask_human: Callable[[str], str] = nobody,
         attachments: Mapping[str, bytes] | None = None,
+        spares: Spares | None = None,
     ) -> "Environment":
-        """Open an environment that lives until ``close``; see ``create``."""
+        """Open an environment that lives until ``close``; see ``create``. It may use again what is in ``spares``."""
         return cls(
             seed,
             offered_tools(settings),
@@ -95,6 +100,7 @@ class Environment:
             python=settings.python,
             ask_human=ask_human,
             apis=Apis(seed, settings.apis),
+            spares=spares,
         )
 
     @classmethod
@@ -129,10 +135,16 @@ class Environment:
             self._worker.close()
 
     async def aclose(self) -> None:
-        """``close``, and wait until no process and no file is left."""
+        """``close``, and wait until no process and no file is left, or the sandbox is as new and among the spares."""
+        worker, closed = self._worker, self._closed
+        if worker is not None and self._spares is not None and not closed:
+            self._closed, self._worker = True, None
+            async with self._turn:
+                await self._spares.give(self._made_for, worker)
+            return
         self.close()
-        if self._worker is not None:
-            await self._worker.wait_closed()
+        if worker is not None:
+            await worker.wait_closed()
         await self.apis.aclose()
 
     async def reset(self, seed: int | None = None) -> None:
@@ -227,6 +239,8 @@ class Environment:
     async def _sandbox_worker(self) -> Worker:
         if self._closed:
             raise ToolError("tool_error", "this environment is closed")
+        if self._worker is None and self._spares is not None:
+            self._worker = self._spares.take(self._made_for)
         if self._worker is None:
             # Where no sandbox runs, our own tools still do: they check every path themselves. Code does not.
             level = self.sandbox or "none"
@@ -236,6 +250,11 @@ class Environment:
             except SandboxError as error:
                 raise ToolError("tool_error", str(error)) from None
         return self._worker
+
+    @property
+    def _made_for(self) -> tuple[object, ...]:
+        """What two environments must have in common to use one sandbox after the other."""
+        return self.sandbox, self._python, self.limits, self._base.folder, self._base.names, *_tool_paths(self._tools)
 
     async def snapshot(self) -> dict[str, str]:
         """The hash of each file, table and changed service: ``file:…``, ``table:…``, ``service:…``."""

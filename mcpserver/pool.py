@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from mcpserver.environment import DEFAULT_SETTINGS, Environment
 from mcpserver.rendering import error_text
+from mcpserver.sandbox.spares import Spares
 from mcpserver.settings import Settings
 from mcpserver.tool_error import ToolError
 from toolwright.records import ToolCall, ToolResult
@@ -58,6 +59,7 @@ class EnvironmentPool:
         self._max_environments = max_environments
         self._entries: dict[str, _Entry] = {}
         self._expired: dict[str, None] = {}
+        self._spares = Spares()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -80,7 +82,9 @@ class EnvironmentPool:
         return handle
 
     def _add(self, handle: str, seed: int) -> _Entry:
-        entry = self._entries[handle] = _Entry(Environment.open(seed, self.settings), time.monotonic())
+        entry = self._entries[handle] = _Entry(
+            Environment.open(seed, self.settings, spares=self._spares), time.monotonic()
+        )
         return entry
 
     async def call(self, handle: str, call: ToolCall) -> ToolResult:
@@ -124,6 +128,7 @@ class EnvironmentPool:
         for entry in self._entries.values():
             entry.environment.close()
         self._entries.clear()
+        self._spares.close()
 
     async def close_idle(self) -> None:
         """Close the environments that lay idle too long; their handles are refused from then on."""

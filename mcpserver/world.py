@@ -16,6 +16,7 @@ from mcpserver.cassette import open_cassette
 from mcpserver.discovery import SOURCES_VARIABLE
 from mcpserver.environment import DEFAULT_SETTINGS, Environment, offered_tools
 from mcpserver.mcp_config import ServerConfig, read_mcp_config, server_names
+from mcpserver.sandbox.spares import Spares
 from mcpserver.settings import SANDBOX_VARIABLE, Settings, flags_of, make_apis, variables_of
 from toolwright import __version__
 from toolwright.config import ToolsConfig
@@ -88,6 +89,7 @@ class InProcessWorlds:
     def __init__(self, settings: Settings = DEFAULT_SETTINGS) -> None:
         self._settings = settings
         self._tools = offered_tools(settings)
+        self.spares = Spares()
 
     @property
     def tools(self) -> list[ToolSpec]:
@@ -105,7 +107,7 @@ class InProcessWorlds:
     @asynccontextmanager
     async def environment(self, seed: int) -> AsyncIterator[ToolWorld]:
         """A fresh environment, removed at the end."""
-        environment = Environment.open(seed, self._settings)
+        environment = Environment.open(seed, self._settings, spares=self.spares)
         try:
             yield _InProcessWorld(environment)
         finally:
@@ -139,7 +141,11 @@ async def open_world(
         ToolServerError: a server does not start.
     """
     if mcp_config is None and transport == "inprocess":
-        yield InProcessWorlds(settings)
+        worlds = InProcessWorlds(settings)
+        try:
+            yield worlds
+        finally:
+            worlds.spares.close()
         return
     # Imported here: who plays in this process need not wait for the MCP SDK (0.6 s).
     from mcpserver.client import open_servers

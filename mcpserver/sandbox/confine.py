@@ -120,6 +120,7 @@ _LL_ALL_BY_VERSION = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}
 _LL_IOCTL_DEVICE = 1 << 15
 _LL_READ = _LL_EXECUTE | _LL_READ_FILE | _LL_READ_DIR
 _LL_TCP = 3
+_LL_MAKE_DEVICES, _LL_REFER = 1 << 6 | 1 << 11, 1 << 13
 
 
 def landlock_version() -> int:
@@ -154,6 +155,25 @@ def forbid_paths(readable: Sequence[str], writable: Sequence[str]) -> None:
         if _libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0):
             raise OSError(ctypes.get_errno(), "landlock is not available")
     finally:
+        os.close(ruleset)
+
+
+def forbid_reach() -> None:
+    """Keep the memory, descriptors and signals of processes that are no descendants out of reach, if landlock can.
+
+    Any landlock does so; this one forbids nothing else but devices, which nobody could make anyway. The first version
+    would forbid to move files between folders, too.
+    """
+    version = landlock_version()
+    if version < 2:
+        return
+    attributes = struct.pack("QQQ", _LL_MAKE_DEVICES | _LL_REFER, 0, 3 if version >= 6 else 0)
+    attributes = attributes[: 8 if version < 4 else 16 if version < 6 else 24]
+    ruleset = _libc.syscall(_LANDLOCK_CREATE, ctypes.c_char_p(attributes), ctypes.c_size_t(len(attributes)), 0)
+    if ruleset >= 0:
+        _allow(ruleset, "/", _LL_REFER)
+        forbid_privileges()
+        _libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0)
         os.close(ruleset)
 
 

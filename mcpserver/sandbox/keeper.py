@@ -103,6 +103,8 @@ class Keeper:
         confine.hide_memory(False)
         if config["landlock"] is not None:
             confine.forbid_paths(config["landlock"], [config["root"]])
+        elif config["seccomp"]:  # bwrap's own process and the shell have our user where root did not start them
+            confine.forbid_reach()
         if config["seccomp"]:
             confine.forbid_calls([keeper], sockets=config["sockets"])
         if config["jupyter"]:
@@ -126,6 +128,11 @@ class Keeper:
         """After a cell: end what Python left running, freeze Python itself; gives how many were ended."""
         ended = self._end_strays(keep | {self.python})
         self._signal_python(keep, signal.SIGSTOP)
+        for folder in (self.config["root"], *map(str, (self.workspace.files, self.workspace.databases))):
+            with suppress(OSError):
+                mode = os.lstat(folder).st_mode
+                if stat.S_ISDIR(mode) and mode & 0o700 != 0o700:  # code shut it, for the tools as well
+                    os.chmod(folder, 0o700)
         return ended
 
     def _signal_python(self, keep: set[int], number: int) -> None:

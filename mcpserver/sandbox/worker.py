@@ -43,7 +43,11 @@ _REASONS: dict[str, tuple[ErrorType, str]] = {
 
 
 class Worker:
-    """A running sandbox; make it with ``start``."""
+    """A running sandbox; make it with ``start``.
+
+    Attributes:
+        has_run_code: whether code that a model wrote ever ran in it.
+    """
 
     def __init__(
         self, launch: Launch, process: subprocess.Popen[bytes], errors: IO[bytes], channels: Mapping[str, Channel]
@@ -55,6 +59,7 @@ class Worker:
         self._keeper = 0
         self._kernel: set[int] = set()
         self._has_python = False
+        self.has_run_code = False
         self.closed = False
 
     @classmethod
@@ -126,6 +131,11 @@ class Worker:
         if "error" in answer:
             raise _tool_error(answer["error"])
         return answer.get("value"), _pictures(answer)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is open and its keeper lives."""
+        return not self.closed and is_alive(self._keeper)
 
     async def snapshot(self, timeout_s: float = 30.0) -> dict[str, str]:
         """The hash of each file and table: ``file:…``, ``table:…``.
@@ -220,6 +230,7 @@ class Worker:
 
     async def _start_python(self) -> None:
         """Start Python and wait until it answers; the time that a kernel takes to start is no cell's."""
+        self.has_run_code = True
         await self._command("start")
         answer = await self._ask_python({"code": "", "shell": False}, START_TIMEOUT_S)
         if answer.get("error"):
