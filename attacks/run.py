@@ -20,7 +20,8 @@ from mcpserver.baseworld import write_base
 from mcpserver.company import company_base
 from mcpserver.sandbox.launch import Level
 from mcpserver.settings import Settings
-from toolwright.errors import ToolwrightError
+from toolwright.errors import DataError, ToolwrightError
+from toolwright.words import nearest
 
 AT_ONCE = 8
 CASE_TIMEOUT_S = 180.0
@@ -31,12 +32,14 @@ def run_file(path: Path, level: Level, only: str = "", *, times: bool = False) -
     """Run the cases of a file; prints a line for each failure and the sum, and gives the number of failures.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, or has no such case.
     """
     cases, wrong = read_cases(path)
     for line in wrong:
         print(line, flush=True)
     chosen = [case for case in cases if only in ("", case.id)]
+    if only and not chosen:
+        raise DataError(f"{path}: no case {only!r}{nearest(only, [case.id for case in cases])}")
     failed = len(wrong) + asyncio.run(_run(chosen, level, times))
     passed = len(chosen) + len(wrong) - failed
     print(f"{passed} passed, {failed} failed", flush=True)
