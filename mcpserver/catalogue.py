@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 RunsIn = Literal["server", "worker", "api"]
 API_SUFFIX = ".api.jsonl"
 BUILT_IN = "mcpserver.tools"
+BUILT_IN_FOLDER = Path(__file__).with_name("tools")
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,30 @@ def all_tools() -> Mapping[str, Tool]:
     Raises:
         DataError: a module that cannot be imported, a function that cannot be a tool, an example that is not there.
     """
-    found = sorted(walk_package(BUILT_IN), key=lambda found: (found.toolset, found.category))
-    tools = collect(found)
+    return _checked(walk_package(BUILT_IN))
+
+
+@lru_cache(maxsize=16)
+def built_in(names: tuple[str, ...]) -> Mapping[str, Tool] | None:
+    """The built-in tools of these toolsets and categories, without loading the others; None if a name is neither.
+
+    Raises:
+        DataError: as ``all_tools``.
+    """
+    places = [(path.parent.name, path.stem) for path in sorted(BUILT_IN_FOLDER.glob("*/[!_]*.py"))]
+    wanted: set[tuple[str, str]] = set()
+    for name in names:
+        meant = [place for place in places if place[1] == name] or [place for place in places if place[0] == name]
+        if not meant:
+            return None
+        wanted.update(meant)
+    return _checked(found for place in sorted(wanted) for found in walk_package(f"{BUILT_IN}.{'.'.join(place)}"))
+
+
+def _checked(found: Iterable[Found]) -> Mapping[str, Tool]:
+    """Built-in tools in the order of the catalogue, each with an example that fits."""
+    ordered = sorted(found, key=lambda module: (module.toolset, module.category))
+    tools = collect(ordered)
     for tool in tools.values():
         if not tool.examples:
             raise DataError(f"{tool.place}: tool {tool.spec.name!r} has no example; write 'Example:' and a JSON object")

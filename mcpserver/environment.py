@@ -15,8 +15,9 @@ from typing import Any
 
 from mcpserver.api.replies import Apis
 from mcpserver.base import Base, open_base
-from mcpserver.catalogue import Tool, catalogue, select_tools
+from mcpserver.catalogue import Tool, built_in, catalogue, select_tools
 from mcpserver.context import Cell, Context, Picture, Services, nobody
+from mcpserver.discovery import sources_from_environment
 from mcpserver.rendering import argument_text, cap, error_text, render
 from mcpserver.sandbox.launch import Level, plan
 from mcpserver.sandbox.level import choose_level, refusal
@@ -39,6 +40,10 @@ def offered_tools(settings: Settings) -> dict[str, Tool]:
         ConfigError: an unknown name.
         DataError: a tool of the user's own that is wrong.
     """
+    if settings.toolsets is not None and not settings.sources and not sources_from_environment():
+        few = built_in(settings.toolsets)  # to load all takes a second
+        if few is not None:
+            return dict(few)
     return select_tools(settings.toolsets, catalogue(settings.sources))
 
 

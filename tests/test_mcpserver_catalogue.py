@@ -8,7 +8,7 @@ from annotated_types import Ge
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, Field
 
-from mcpserver.catalogue import all_tools, collect, make_tool, select_tools, toolsets
+from mcpserver.catalogue import all_tools, built_in, collect, make_tool, select_tools, toolsets
 from mcpserver.context import Context
 from mcpserver.json_schema import tidy_schema
 from mcpserver.tool_error import ToolError
@@ -262,3 +262,15 @@ def test_a_name_selects_a_toolset_before_a_category_before_a_tool_in_the_order_o
     names = [tool.toolset for tool in all_tools().values()]
     assert names == sorted(names)
     assert toolsets() == tuple(sorted(set(names)))
+
+
+@pytest.mark.parametrize("names", [("database", "energy", "files", "maths"), ("services",), ("sqlite", "text")])
+def test_a_few_toolsets_are_the_same_whether_or_not_the_others_are_loaded(names):
+    few, chosen = built_in(names), select_tools(names)
+    assert few is not None
+    assert list(few) == list(chosen)
+    assert [tool.spec for tool in few.values()] == [tool.spec for tool in chosen.values()]
+
+
+def test_only_toolsets_and_categories_are_found_without_loading():
+    assert built_in(("read_file",)) is None
