@@ -144,8 +144,12 @@ class Environment:
         worker, closed = self._worker, self._closed
         if worker is not None and self._spares is not None and not closed:
             self._closed, self._worker = True, None
-            async with self._turn:
-                await self._spares.give(self._made_for, worker)
+            try:
+                async with self._turn:
+                    await self._spares.give(self._made_for, worker)
+            except BaseException:  # cancelled: nobody holds it any more
+                worker.close()
+                raise
             return
         self.close()
         if worker is not None:

@@ -163,6 +163,7 @@ class EnvironmentPool:
             sweeper.cancel()
             with suppress(asyncio.CancelledError):
                 await sweeper
+            self._spares.close()
             await asyncio.gather(*map(self.close, list(self._entries)))
 
     async def _sweep(self) -> None:

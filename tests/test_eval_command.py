@@ -9,7 +9,6 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from tool_calls import DESK
 
 from eval.__main__ import main
 from mcpserver.world import open_world
@@ -79,7 +78,7 @@ def server() -> Iterator[Endpoint]:
 
 
 async def conversations() -> list[Conversation]:
-    async with open_world(settings=DESK) as worlds, worlds.environment(5) as world:
+    async with open_world() as worlds, worlds.environment(5) as world:
         tools = tuple(tool for tool in worlds.tools if tool.name in ("sum_values", "read_file"))
         state = await world.state()
         rows = []
