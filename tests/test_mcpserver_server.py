@@ -29,6 +29,7 @@ from mcpserver.protocol import (
     STATE_METHOD,
     TOOLSET_META,
 )
+from mcpserver.sandbox.level import choose_level
 from mcpserver.server import build_server
 from mcpserver.session import _ANSWER, Ask
 from mcpserver.settings import Settings
@@ -202,6 +203,8 @@ def test_a_standard_client_lists_and_calls_every_tool_by_its_example(mode):
             assert listed == set(all_tools())
             structured = 0
             for name, tool in all_tools().items():
+                if tool.category == "code" and choose_level() is None:
+                    continue  # refused where no sandbox works
                 result = await client.call_tool(name, tool.examples[0])
                 assert not result.is_error, (name, result.content[0].text)
                 if result.structured_content is not None:  # the client has checked it against the output schema
