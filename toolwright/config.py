@@ -7,17 +7,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from toolwright.config_base import Fraction, Positive, Section
+from toolwright.config_serving import ChatConfig, EvalConfig, ExportConfig, MergeConfig, PlanConfig, ServeConfig
 from toolwright.records import Mode
 
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys and quoted numbers are errors."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
+__all__ = [
+    "ChatConfig",
+    "DataGenConfig",
+    "DataSource",
+    "EvalConfig",
+    "ExportConfig",
+    "LoraSection",
+    "MergeConfig",
+    "PlanConfig",
+    "RlConfig",
+    "RunConfig",
+    "ServeConfig",
+    "SftConfig",
+    "TeacherConfig",
+    "ToolsConfig",
+]
 
 
 class ToolsConfig(Section):
@@ -218,55 +227,6 @@ class RlConfig(Section):
     trainer: dict[str, Any] = Field(default_factory=dict, description="further fields of trl.GRPOConfig")
 
 
-class MergeConfig(Section):
-    """Adapter into model."""
-
-    adapter: str = Field("rl", description="adapter to merge: rl, sft, or a directory")
-    dtype: Literal["base", "float32", "bfloat16", "float16"] = Field("base", description="type of the merged weights")
-    tolerance: float = Field(
-        0.25, gt=0, description="largest difference of logits that parity accepts; rounding to bfloat16 alone gives 0.1"
-    )
-
-
-class ServeConfig(Section):
-    """The OpenAI-compatible endpoint."""
-
-    model: str = Field(
-        "merged", description="directory, `merged` of the run (with an adapter: `base`), `base`, or a hub id"
-    )
-    adapter: str | None = Field(None, description="adapter on top: sft, rl, or a directory")
-    engine: Literal["auto", "vllm", "transformers"] = Field("auto", description="auto: vLLM where its command is found")
-    host: str = Field("127.0.0.1", description="address to listen on; others can reach anything but loopback")
-    port: int = Field(8000, ge=0, le=65535, description="port; 0 takes a free one and prints it")
-    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="type of the weights (transformers engine)")
-    max_batch: Positive = Field(32, description="requests decoded together (transformers engine)")
-    max_model_len: Positive | None = Field(None, description="longest prompt and reply together (tokens)")
-    api_key_env: str | None = Field(None, description="environment variable with the key that clients must send")
-    smoke: bool = Field(True, description="prove at start that a tool call comes back parsed")
-    check: bool = Field(False, description="start, run the smoke test, exit: 0 if a call came back parsed, else 1")
-    vllm_args: list[str] = Field(default_factory=list, description="further flags for `vllm serve`")
-
-
-class EvalConfig(Section):
-    """Held-out tasks played against an endpoint."""
-
-    suites: list[Literal["heldout"]] = Field(["heldout"], description="what to score")
-    models: list[str] = Field(
-        ["base", "sft", "rl"],
-        description="base, sft, rl, merged, a directory (a model, or an adapter for the base), or http://…/v1",
-    )
-    model_name: str | None = Field(None, description="model name to ask an endpoint for; none: the first it lists")
-    n_tasks: Positive | None = Field(None, description="use at most this many held-out tasks; none: all")
-    concurrency: Positive = Field(16, description="tasks played at once")
-    max_turns: Positive = Field(6, description="most assistant turns in a task (turns)")
-    max_tokens: Positive = Field(256, description="longest assistant turn (tokens)")
-    temperature: float = Field(0.0, ge=0, description="sampling temperature")
-    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds an endpoint's key")
-    timeout_s: float = Field(120.0, gt=0, description="deadline of one request to the model (seconds)")
-    retries: int = Field(4, ge=0, description="repeats after 429, 5xx and lost connections")
-    serve_timeout_s: float = Field(900.0, gt=0, description="deadline for a served model to be ready (seconds)")
-
-
 class RunConfig(Section):
     """The whole file."""
 
@@ -280,5 +240,8 @@ class RunConfig(Section):
     sft: SftConfig = SftConfig()
     rl: RlConfig = RlConfig()
     merge: MergeConfig = MergeConfig()
+    export: ExportConfig = ExportConfig()
     serve: ServeConfig = ServeConfig()
+    chat: ChatConfig = ChatConfig()
     eval: EvalConfig = EvalConfig()
+    plan: PlanConfig = PlanConfig()
