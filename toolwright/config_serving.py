@@ -35,7 +35,7 @@ class MergeConfig(Section):
     )
     parity: Literal["auto", "logits", "layers"] = Field(
         "auto",
-        description="logits: whole models compared in memory; layers: one layer at a time, from the files; auto: logits "
+        description="logits: whole models compared in memory; layers: a layer at a time, from the files; auto: logits "
         "where they fit",
     )
     replace: bool = Field(False, description="replace an output directory that this configuration did not make")
