@@ -2,6 +2,7 @@
 
 Prints ``serving NAME on http://HOST:PORT`` when it answers, then proves that a tool call comes back parsed. SIGTERM and
 Ctrl-C end it with exit code 0; ``--check`` ends it after the proof: 0 if a call came back parsed, else 1.
+``python -m serve chat`` is an agent in the terminal.
 """
 
 import sys
@@ -23,7 +24,12 @@ FLAGS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``python -m serve``."""
-    return run_command(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["chat"]:
+        from serve.chat import main as chat
+
+        return chat(words[1:])
+    return run_command(lambda: _run(words))
 
 
 def _run(words: list[str]) -> int:
