@@ -1,18 +1,14 @@
-"""The ``toolwright`` command: ``run`` (the whole chain), ``doctor`` (the machine)."""
+"""The ``toolwright`` command: the whole chain, what it would cost, the machine, and the proof of its result."""
 
 import sys
-from collections.abc import Sequence
-
-from toolwright.chain import run_chain
-from toolwright.command import parse_command, run_command
-from toolwright.config import RunConfig
-from toolwright.doctor import print_report
-from toolwright.summary import print_costs
+from collections.abc import Callable, Sequence
 
 USAGE = """usage: toolwright COMMAND [config.yaml] [section.key=value …]
 
 commands:
+  plan     before spending anything: memory, time, tokens and money of every stage (--device list names devices)
   run      questions, conversations, split, SFT, RL, merge and evaluation, each continued where it stopped
+  verify   adapter, merged and served model give the same; one receipt, written into the model card
   doctor   versions, devices, what is missing and the line that installs it
 
 `toolwright COMMAND --help` lists the keys. Each stage is a command of its own as well:
@@ -29,23 +25,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command in ("-h", "--help"):
         print(USAGE, end="")
         return 0
-    if command not in ("run", "doctor"):
+    if command not in COMMANDS:
         print(f"error: unknown command {command!r}; toolwright --help lists them", file=sys.stderr)
         return 2
-    return run_command(lambda: _dispatch(command, arguments))
+    return COMMANDS[command](arguments)
 
 
-def _dispatch(command: str, arguments: Sequence[str]) -> int:
-    if command == "doctor":
-        return print_report(_parse("doctor", "Look at this machine.", arguments))
-    config = _parse("run", "Run the whole chain; the same command continues a stopped run.", arguments)
-    run_chain(config, arguments)
-    print_costs(config)
-    return 0
+def _run(arguments: Sequence[str]) -> int:
+    from toolwright.chain import run_chain
+    from toolwright.command import parse_command, run_command
+    from toolwright.summary import print_costs
+
+    def body() -> None:
+        about = "Run the whole chain; the same command continues a stopped run."
+        config = parse_command(arguments, prog="toolwright run", about=about, sections=SECTIONS)
+        run_chain(config, arguments)
+        print_costs(config)
+
+    return run_command(body)
 
 
-def _parse(command: str, about: str, arguments: Sequence[str]) -> RunConfig:
-    return parse_command(arguments, prog=f"toolwright {command}", about=about, sections=SECTIONS)
+def _plan(arguments: Sequence[str]) -> int:
+    from toolwright.plan import main
+
+    return main(arguments)
+
+
+def _doctor(arguments: Sequence[str]) -> int:
+    from toolwright.doctor import main
+
+    return main(arguments)
+
+
+def _verify(arguments: Sequence[str]) -> int:
+    from toolwright.verify import main
+
+    return main(arguments)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "plan": _plan,
+    "run": _run,
+    "verify": _verify,
+    "doctor": _doctor,
+}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import importlib.util
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from toolwright.command import parse_command, run_command
 from toolwright.config import RunConfig
 from toolwright.config_file import find_file
 
@@ -96,3 +97,9 @@ def print_report(config: RunConfig) -> int:
         table.add_row(finding.what, escape(finding.found), escape(finding.cure))
     Console().print(table)
     return 1 if any(finding.fatal for finding in findings) else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``toolwright doctor``."""
+    about = "Look at this machine."
+    return run_command(lambda: print_report(parse_command(argv, prog="toolwright doctor", about=about, sections=())))
