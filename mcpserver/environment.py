@@ -140,21 +140,26 @@ class Environment:
             self._worker.close()
 
     async def aclose(self) -> None:
-        """``close``, and wait until no process and no file is left, or the sandbox is as new and among the spares."""
+        """``close``, and wait until no process, connection or file is left, or the sandbox is as new among the spares."""
+        try:
+            await self._end_sandbox()
+        finally:
+            await self.apis.aclose()
+
+    async def _end_sandbox(self) -> None:
         worker, closed = self._worker, self._closed
-        if worker is not None and self._spares is not None and not closed:
-            self._closed, self._worker = True, None
-            try:
-                async with self._turn:
-                    await self._spares.give(self._made_for, worker)
-            except BaseException:  # cancelled: nobody holds it any more
-                worker.close()
-                raise
+        if worker is None or self._spares is None or closed:
+            self.close()
+            if worker is not None:
+                await worker.wait_closed()
             return
-        self.close()
-        if worker is not None:
-            await worker.wait_closed()
-        await self.apis.aclose()
+        self._closed, self._worker = True, None
+        try:
+            async with self._turn:
+                await self._spares.give(self._made_for, worker)
+        except BaseException:  # cancelled: nobody holds it any more
+            worker.close()
+            raise
 
     async def reset(self, seed: int | None = None) -> None:
         """Make this environment a fresh one, for the same seed or another; cheaper than a new one.

@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+from mcpserver.environment import Environment
 from mcpserver.sandbox.level import choose_level
+from mcpserver.sandbox.worker import Worker
 from mcpserver.settings import Settings
 from mcpserver.world import open_world
 from toolwright.records import ToolCall
@@ -44,3 +46,34 @@ def test_a_sandbox_in_which_code_ran_is_never_used_again():
     assert first[0].ok
     assert second[0].ok
     assert first[3] != second[3]
+
+
+class SlowSpares:
+    """Spares that take their time, so that the end of an environment can be cancelled while it waits for them."""
+
+    def __init__(self, pause_s: float) -> None:
+        self.pause_s = pause_s
+
+    def take(self, _key: object) -> None:
+        return None
+
+    async def give(self, _key: object, worker: Worker) -> None:
+        await asyncio.sleep(self.pause_s)
+        worker.close()
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_an_environment_that_gives_its_sandbox_away_closes_its_connections(cancelled: bool):
+    async def go():
+        environment = Environment.open(1, SETTINGS, spares=SlowSpares(30 if cancelled else 0))
+        closed = []
+        environment.apis._stack.callback(closed.append, True)
+        await environment.call(ToolCall(name="list_files", arguments={"folder": "notes"}))
+        ending = asyncio.create_task(environment.aclose())
+        await asyncio.sleep(0.1)
+        if cancelled:
+            ending.cancel()
+        await asyncio.gather(ending, return_exceptions=True)
+        return ending.cancelled(), closed
+
+    assert asyncio.run(go()) == (cancelled, [True])
