@@ -9,8 +9,9 @@ from random import Random
 from typing import Any
 
 from data_gen.samplers import decimal, draw_date, draw_value
-from mcpserver.baseworld import DATABASES, FILES, default_base
+from mcpserver.baseworld import default_base
 from mcpserver.catalogue import all_tools
+from mcpserver.workspace import DATABASES, FILES
 from toolwright.records import ToolSpec
 
 OPTIONAL_SHARE = 0.3

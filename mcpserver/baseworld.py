@@ -17,12 +17,11 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
+from mcpserver.workspace import DATABASES, FILES
 from toolwright.command import run_command
 from toolwright.errors import ConfigError
 
 BASE_SEED = 2025
-FILES = "files"
-DATABASES = "databases"
 MAX_BASE_BYTES = 64 * 1024 * 1024
 HUBS = ("TTF", "NBP", "THE", "PEG", "PSV")
 COMPANIES = ("Nordgas", "Alpenergie", "Delta Power", "Fjord Energy", "Iberia Gas", "Baltic Trading", "Rhine Utilities")

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mcpserver.baseworld import DATABASES, FILES
 from mcpserver.company import describe_data, describe_media, describe_texts
 from mcpserver.company.plain import MAX_READ_BYTES, UnreadableError, plain
+from mcpserver.workspace import DATABASES, FILES
 from toolwright.errors import ConfigError
 
 MAX_DESCRIBED_FILES = 5000

@@ -1,6 +1,6 @@
 """Putting the company world together: every generated file, beside those of the desk."""
 
-from mcpserver.baseworld import DATABASES, FILES, default_base
+from mcpserver.baseworld import default_base
 from mcpserver.company.archives import make_archives
 from mcpserver.company.databases import make_company_databases
 from mcpserver.company.documents import make_documents
@@ -16,6 +16,7 @@ from mcpserver.company.records import make_records
 from mcpserver.company.settings import make_settings
 from mcpserver.company.sheets import make_sheets
 from mcpserver.company.tables import make_tables
+from mcpserver.workspace import DATABASES, FILES
 
 _DESK = {
     "notes": "The notes of a meeting of the gas desk on {name}.",
