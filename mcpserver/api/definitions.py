@@ -5,7 +5,6 @@ read: then with the reason instead.
 """
 
 import gzip
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,11 +158,3 @@ def _request(raw: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     rest = "body" if method in ("POST", "PUT", "PATCH") else "query"
     places = {name: Place("path" if name in in_path else rest, name) for name in names}  # type: ignore[arg-type]
     return {"method": method, "path": parts.path or "/", "server": f"{parts.scheme}://{parts.netloc}", "places": places}
-
-
-def is_json_document(path: Path) -> Any:
-    """The value of a ``.json`` file, or None where it cannot be read."""
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
