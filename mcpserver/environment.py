@@ -140,7 +140,7 @@ class Environment:
             self._worker.close()
 
     async def aclose(self) -> None:
-        """``close``, and wait until no process, connection or file is left, or the sandbox is as new among the spares."""
+        """``close``, and wait until no process, connection or file is left, or the sandbox is a spare one, as new."""
         try:
             await self._end_sandbox()
         finally:
