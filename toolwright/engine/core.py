@@ -5,6 +5,7 @@ however many requests share it or a beginning of it; weights may be trained betw
 """
 
 import itertools
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,12 +16,14 @@ import torch
 from torch import Tensor
 
 from toolwright.engine.fitness import check_architecture
-from toolwright.engine.request import Event, FinishReason, GenerationError, GenerationRequest, GenerationResult
+from toolwright.engine.request import Event, FinishReason, GenerationError, GenerationRequest, GenerationResult, Top
 from toolwright.engine.runner import Runner
-from toolwright.engine.sampling import noise_of, sample_tokens
+from toolwright.engine.sampling import likeliest_tokens, noise_of, sample_tokens
 from toolwright.engine.text import TextStream, decode
 from toolwright.errors import DataError
 from toolwright.model import load_adapter, load_model, load_tokenizer, set_threads
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -30,10 +33,11 @@ class _Row:
     ticket: int
     request: GenerationRequest
     limit: int
-    noise: Sequence[float]
     stream: TextStream | None
+    noise: Sequence[float] = ()
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    tops: list[Top] = field(default_factory=list)
 
     @property
     def position(self) -> int:
@@ -141,7 +145,7 @@ class Engine:
         self.check_prompt(request.prompt_ids)
         limit = min(request.max_tokens, self.max_tokens_total - len(request.prompt_ids))
         stream = TextStream(self.tokenizer) if request.stop else None
-        row = _Row(next(self._tickets), request, limit, noise_of(request, limit), stream)
+        row = _Row(next(self._tickets), request, limit, stream)
         self._waiting.append(row)
         return row.ticket
 
@@ -179,8 +183,13 @@ class Engine:
         events = self._admit()
         if self._rows:
             tokens = [row.ids[-1] for row in self._rows]
-            logits_RV = self._runner.decode(tokens, [row.position for row in self._rows])
-            events += self._sample(self._rows, logits_RV)
+            try:
+                logits_RV = self._runner.decode(tokens, [row.position for row in self._rows])
+            except Exception as error:  # noqa: BLE001  # what waits is not concerned
+                events += [_failure(row, error) for row in self._rows]
+                self._rows.clear()
+            else:
+                events += self._sample(self._rows, logits_RV)
         return events
 
     def _drop_cancelled(self) -> None:
@@ -205,17 +214,23 @@ class Engine:
         self._runner.forget_if_trained()
         new: list[_Row] = []
         logits: list[Tensor] = []
+        failed: list[Event] = []
         computed = 0
         while self._waiting and len(self._rows) < self.max_batch:
             if self._prefill_tokens is not None and new and computed >= self._prefill_tokens:
                 break
             row = self._waiting.popleft()
-            count, logits_V = self._runner.prefill(row.request.prompt_ids, len(self._rows), row.limit)
+            try:
+                count, logits_V = self._runner.prefill(row.request.prompt_ids, len(self._rows), row.limit)
+            except Exception as error:  # noqa: BLE001  # whatever the model raises is the end of this request alone
+                failed.append(_failure(row, error))
+                continue
             computed += count
+            row.noise = noise_of(row.request, row.limit)  # not before: thousands of requests may wait
             self._rows.append(row)
             new.append(row)
             logits.append(logits_V)
-        return self._sample(new, torch.stack(logits))
+        return failed + (self._sample(new, torch.stack(logits)) if new else [])
 
     def _sample(self, rows: Sequence[_Row], logits_RV: Tensor) -> list[Event]:
         tokens, logprobs = sample_tokens(
@@ -224,17 +239,21 @@ class Engine:
             [row.request.top_p for row in rows],
             [row.noise[len(row.ids)] if row.noise else 0.0 for row in rows],
         )
-        events = [self._advance(*item) for item in zip(rows, tokens, logprobs)]
+        tops = likeliest_tokens(
+            logits_RV, [row.request.temperature for row in rows], [row.request.top_logprobs for row in rows]
+        )
+        events = [self._advance(*item) for item in zip(rows, tokens, logprobs, tops)]
         self._drop({event.ticket for event in events if event.last})
         return events
 
-    def _advance(self, row: _Row, token: int, logprob: float) -> Event:
+    def _advance(self, row: _Row, token: int, logprob: float, top: Top) -> Event:
         row.ids.append(token)
         row.logprobs.append(logprob)
+        row.tops += [top] if top else []
         if logprob != logprob:
             return Event(row.ticket, token, logprob, error="the model's logits are not finite: its weights are broken")
         result = self._result(row, token)
-        return Event(row.ticket, token, logprob, result)
+        return Event(row.ticket, token, logprob, result, top=top)
 
     def _result(self, row: _Row, token: int) -> GenerationResult | None:
         text: str | None = None
@@ -251,7 +270,11 @@ class Engine:
             return None
         cut = cut_at(text, row.request.stop)
         return GenerationResult(
-            tuple(row.ids), tuple(row.logprobs), "stop" if cut is not None else reason, text if cut is None else cut
+            tuple(row.ids),
+            tuple(row.logprobs),
+            "stop" if cut is not None else reason,
+            text if cut is None else cut,
+            tuple(row.tops),
         )
 
     def _leave(self, slot: int) -> None:
@@ -263,6 +286,11 @@ class Engine:
             self._runner.move(last, slot, self._rows[last].position + 1)
             self._rows[slot] = self._rows[last]
         self._rows.pop()
+
+
+def _failure(row: _Row, error: Exception) -> Event:
+    _LOG.error("the model failed on a request", exc_info=error)
+    return Event(row.ticket, -1, 0.0, error=f"{type(error).__name__}: {error}")
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str | None:

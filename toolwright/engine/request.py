@@ -6,6 +6,8 @@ from typing import Literal
 from toolwright.errors import DataError, ModelError
 
 FinishReason = Literal["stop", "length"]
+Top = tuple[tuple[int, float], ...]
+"""Tokens with their log-probabilities, the likeliest first."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class GenerationRequest:
         seed: with the prompt, decides every sampled token, whatever else is in the batch; any integer.
         stop_ids: token ids that end the reply; the one that did is the last of ``GenerationResult.ids``.
         stop: strings that end the reply; the text is cut before the first of them.
+        top_logprobs: likeliest tokens to give beside each sampled one.
     """
 
     prompt_ids: tuple[int, ...]
@@ -29,6 +32,7 @@ class GenerationRequest:
     seed: int = 0
     stop_ids: frozenset[int] = frozenset()
     stop: tuple[str, ...] = ()
+    top_logprobs: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be sampled with.
@@ -58,12 +62,14 @@ class GenerationResult:
             ``top_p`` does not change them, shape (T,).
         finish_reason: "stop" by a stop token or string, "length" by a limit.
         text: the reply without the stop token or string; special tokens inside are kept, call marks may be such.
+        tops: the likeliest tokens with their log-probabilities, best first, where they were asked for, shape (T,).
     """
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish_reason: FinishReason
     text: str
+    tops: tuple[Top, ...] = ()
 
 
 class GenerationError(ModelError):
@@ -79,6 +85,7 @@ class Event:
     logprob: float
     result: GenerationResult | None = None
     error: str | None = None
+    top: Top = ()
 
     @property
     def last(self) -> bool:

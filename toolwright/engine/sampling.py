@@ -10,7 +10,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from toolwright.engine.request import GenerationRequest
+from toolwright.engine.request import GenerationRequest, Top
 
 
 def noise_of(request: GenerationRequest, count: int) -> Sequence[float]:
@@ -43,6 +43,17 @@ def sample_tokens(
         tokens_R[rows] = _invert(probs_SV, [noise[row] for row in rows])
     logprobs_R = logprobs_RV.gather(1, tokens_R[:, None])[:, 0]
     return tokens_R.tolist(), logprobs_R.tolist()
+
+
+def likeliest_tokens(logits_RV: Tensor, temperatures: Sequence[float], counts: Sequence[int]) -> list[Top]:
+    """The ``counts`` likeliest tokens of each row, with log-probabilities as ``sample_tokens`` gives them."""
+    tops: list[Top] = [()] * len(counts)
+    for row, count in enumerate(counts):
+        if count:
+            logprobs_V = torch.log_softmax(logits_RV[row].float() / (temperatures[row] or 1.0), -1)
+            best = logprobs_V.topk(min(count, len(logprobs_V)))
+            tops[row] = tuple(zip(best.indices.tolist(), best.values.tolist()))
+    return tops
 
 
 def _keep_top_p(probs_SV: Tensor, top_ps: Sequence[float]) -> None:
