@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from tool_calls import World
+from tool_checks import check_example, examples_of
 from tool_fuzz import functions, refusals
 
-from mcpserver.catalogue import make_tool
+from mcpserver.catalogue import Tool, make_tool
 from mcpserver.company import company_base
 from mcpserver.tool_error import ToolError
 from mcpserver.tools.documents import calendar_files, contact_files, mail_files, xml_files
@@ -29,14 +30,9 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path, papers())
 
 
-@pytest.mark.parametrize("function", functions(*MODULES), ids=lambda f: f.__name__)
-def test_examples_work_and_write_the_same_bytes_twice(function: Any, tmp_path: Path) -> None:
-    for number, example in enumerate(make_tool(function, "test").examples):
-        outcomes = []
-        for turn in "ab":
-            world = World(tmp_path / f"{number}{turn}", papers())
-            outcomes.append((world.call(function, **example), world.workspace.hashes()))
-        assert outcomes[0] == outcomes[1]
+@pytest.mark.parametrize(("tool", "example"), examples_of(*MODULES))
+def test_examples_work_and_write_the_same_bytes_twice(tool: Tool, example: dict[str, Any], tmp_path: Path) -> None:
+    check_example(tool, example, tmp_path)
 
 
 @pytest.mark.parametrize("function", functions(*MODULES), ids=lambda f: f.__name__)

@@ -10,6 +10,7 @@ import json
 import random
 import tarfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -186,13 +187,14 @@ def _random_arguments(tool: Tool, rng: random.Random, texts: list[str]) -> dict[
     arguments = dict(rng.choice(tool.examples))
     for name, schema in tool.spec.parameters["properties"].items():
         if rng.random() < 0.4:
-            arguments[name] = _value(schema, rng, texts)
+            arguments[name] = random_value(schema, rng, texts)
     return arguments
 
 
-def _value(schema: dict[str, Any], rng: random.Random, texts: list[str]) -> Any:
+def random_value(schema: dict[str, Any], rng: random.Random, texts: Sequence[str]) -> Any:
+    """A value that fits a JSON Schema, but for patterns; its texts are among those given."""
     if "anyOf" in schema or "oneOf" in schema:
-        return _value(rng.choice(schema.get("anyOf") or schema["oneOf"]), rng, texts)
+        return random_value(rng.choice(schema.get("anyOf") or schema["oneOf"]), rng, texts)
     if "const" in schema:
         return schema["const"]
     if "enum" in schema:
@@ -200,18 +202,20 @@ def _value(schema: dict[str, Any], rng: random.Random, texts: list[str]) -> Any:
     kind = schema.get("type")
     if kind == "object" and "properties" in schema:
         required, inner = schema.get("required", ()), schema["properties"].items()
-        return {name: _value(value, rng, texts) for name, value in inner if name in required or rng.random() < 0.5}
+        return {
+            name: random_value(value, rng, texts) for name, value in inner if name in required or rng.random() < 0.5
+        }
     if kind == "object":
         inner_schema = schema.get("additionalProperties")
         values = inner_schema if isinstance(inner_schema, dict) else {}
-        return {rng.choice(texts): _value(values, rng, texts) for _ in range(rng.randrange(4))}
+        return {rng.choice(texts): random_value(values, rng, texts) for _ in range(rng.randrange(4))}
     if kind == "array":
         least = schema.get("minItems", 0)
-        return [_value(schema.get("items", {}), rng, texts) for _ in range(rng.randint(least, least + 3))]
+        return [random_value(schema.get("items", {}), rng, texts) for _ in range(rng.randint(least, least + 3))]
     return _plain(schema, kind, rng, texts)
 
 
-def _plain(schema: dict[str, Any], kind: str | None, rng: random.Random, texts: list[str]) -> Any:
+def _plain(schema: dict[str, Any], kind: str | None, rng: random.Random, texts: Sequence[str]) -> Any:
     if kind in ("integer", "number"):
         low, high = schema.get("minimum", -(10**9)), schema.get("maximum", 10**9)
         number = rng.choice((low, high, rng.uniform(low, high), low + rng.random() * min(10, high - low)))
