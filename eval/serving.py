@@ -1,36 +1,18 @@
-"""Which model a name means, and an endpoint for it: a directory is served by a child process for the time.
+"""Which model a name means, and an endpoint for it: a directory is served by a child process for the time."""
 
-The child is ``python -m serve … --port 0`` in a process group of its own; it is ended when the block ends, also by an
-exception, and by the kernel (Linux) should this process be killed.
-"""
-
-import ctypes
 import os
-import queue
 import re
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
-
-import yaml
 
 from toolwright.artifacts import fingerprint, hash_of, require
 from toolwright.config import RunConfig
 from toolwright.config_file import find_file
-from toolwright.errors import ArtifactError, ConfigError, EndpointError, ModelError
+from toolwright.errors import ArtifactError, ConfigError, ModelError
+from toolwright.serving_process import list_models, serve_configured
 from toolwright.stage import run_dir
-
-STOP_S = 15.0
-_READY = re.compile(r"serving (.+) on (https?://\S+)\s*")
-"""The line of ``python -m serve``, and no other: vLLM itself says early that it is "Starting … on http://…"."""
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -158,25 +140,9 @@ def first_model(base_url: str, api_key: str, timeout_s: float = 30.0) -> str:
     Raises:
         EndpointError: it does not answer, refuses, or lists none.
     """
-    import openai  # takes a second, which a command that ends with an earlier error should not pay
-
-    try:
-        with openai.OpenAI(base_url=base_url, api_key=api_key, timeout=timeout_s, max_retries=2) as client:
-            names = [str(model.id) for model in client.models.list().data or ()]
-    except openai.APIStatusError as error:
-        text = " ".join(error.response.text.split())[:120]
-        raise EndpointError(
-            f"{base_url}/models: HTTP {error.status_code}: {text!r}; correct the URL (it ends in /v1) or the key "
-            "(eval.api_key_env), or name the model with eval.model_name"
-        ) from None
-    except (openai.OpenAIError, AttributeError, TypeError, ValueError) as error:
-        reason = error.__cause__ or error
-        raise EndpointError(
-            f"{base_url}/models: {type(reason).__name__}: {reason}; is the server up, does the URL end in /v1? "
-            "eval.model_name names a model without asking"
-        ) from None
-    if not names:
-        raise EndpointError(f"{base_url}/models: the endpoint lists no model; name one with eval.model_name")
+    names = list_models(
+        base_url, api_key, model_setting="eval.model_name", key_setting="eval.api_key_env", timeout_s=timeout_s
+    )
     return names[0]
 
 
@@ -193,113 +159,8 @@ def endpoint(config: RunConfig, candidate: Candidate) -> Iterator[Endpoint]:
         key = os.environ.get(section.api_key_env) or "EMPTY"
         yield Endpoint(candidate.url, section.model_name or first_model(candidate.url, key), key, ours=False)
         return
-    with tempfile.TemporaryDirectory(prefix="toolwright-eval-") as folder:
-        settings = Path(folder) / "config.yaml"
-        # What the file says about serving is for others: an adapter there would come on top of the base too.
-        serve = config.serve.model_copy(update={"adapter": None, "host": "127.0.0.1", "check": False})
-        content = config.model_copy(update={"serve": serve}).model_dump(mode="json")
-        settings.write_text(yaml.safe_dump(content), encoding="utf-8")
-        command = [sys.executable, "-m", "serve", str(settings), "--model", candidate.model, "--port", "0"]
-        if candidate.adapter:
-            command += ["--adapter", str(candidate.adapter)]
-        key = os.environ.get(config.serve.api_key_env or "") or "EMPTY"
-        with serving(command, timeout_s=section.serve_timeout_s) as (model, url):
-            yield Endpoint(f"{url}/v1", model, key, ours=True)
-
-
-@contextmanager
-def serving(command: Sequence[str], *, timeout_s: float, stop_s: float = STOP_S) -> Iterator[tuple[str, str]]:
-    """Run a server for the time of the block; yields name and address from its line ``serving NAME on http://…``.
-
-    The list of models would not do: vLLM puts the base before the adapter on top of it.
-
-    Args:
-        command: what starts it.
-        timeout_s: deadline for that line (s).
-        stop_s: how long it may take to end when asked to, before it is killed (s).
-
-    Raises:
-        ModelError: it ended, at the start or later, or was not ready in time; shows its last lines.
-    """
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-            preexec_fn=_end_with_parent(),
-        )
-        try:
-            ready = _wait_until_ready(process, timeout_s)
-            if ready is None:
-                ended = process.poll()
-                what = f"ended with code {ended}" if ended is not None else f"was not ready after {timeout_s:g} s"
-                raise _server_error(command, what, log)
-            try:
-                yield ready
-            except EndpointError:
-                if process.poll() is None:
-                    raise
-                raise _server_error(command, f"ended with code {process.returncode} while in use", log) from None
-        finally:
-            _stop(process, stop_s)
-
-
-def _server_error(command: Sequence[str], what: str, log: IO[str]) -> ModelError:
-    return ModelError(f"`{' '.join(['python', *command[1:]])}` {what}; its last words: {_tail(log)}")
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    libc = ctypes.CDLL(None)  # loaded here: between fork and exec only the system call itself is safe
-    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _wait_until_ready(process: "subprocess.Popen[str]", timeout_s: float) -> tuple[str, str] | None:
-    found: queue.Queue[tuple[str, str] | None] = queue.Queue()
-
-    def read() -> None:
-        # Reads on after the address came, so that a talkative server never blocks on a full pipe.
-        for line in process.stdout or ():
-            if line_read := _READY.fullmatch(line):
-                found.put((line_read[1], line_read[2].rstrip("/").removesuffix("/v1")))
-        found.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
-    try:
-        ready = found.get(timeout=timeout_s)
-    except queue.Empty:
-        return None
-    if ready is None:
-        process.wait(STOP_S)
-    return ready
-
-
-def _tail(log: IO[str], lines: int = 3, limit: int = 600) -> str:
-    log.seek(0)
-    text = [line.strip() for line in log.read().splitlines() if line.strip()]
-    return " | ".join(text[-lines:])[-limit:] or "none"
-
-
-def _stop(process: "subprocess.Popen[str]", stop_s: float) -> None:
-    """End the whole process group, first politely; what outlives the leader is killed too."""
-    _signal_group(process.pid, signal.SIGTERM)
-    try:
-        process.wait(stop_s)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        _signal_group(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdout:
-            process.stdout.close()
-
-
-def _signal_group(group: int, number: int) -> None:
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        return
+    # What the file says about serving is for others: an adapter there would come on top of the base too.
+    adapter = str(candidate.adapter) if candidate.adapter else None
+    serve = config.serve.model_copy(update={"model": candidate.model, "adapter": adapter})
+    with serve_configured(config.model_copy(update={"serve": serve}), timeout_s=section.serve_timeout_s) as served:
+        yield Endpoint(*served, ours=True)

@@ -13,9 +13,10 @@ from threading import Thread
 
 import pytest
 
-from eval.serving import Candidate, endpoint, find_candidates, first_model, serving
+from eval.serving import Candidate, endpoint, find_candidates, first_model
 from toolwright.config import EvalConfig, RunConfig, ServeConfig
 from toolwright.errors import ArtifactError, ConfigError, EndpointError, ModelError, ToolwrightError
+from toolwright.serving_process import serving
 from toolwright.stage import Job
 
 # A server that has a child of its own and tells both numbers.
@@ -125,7 +126,7 @@ def test_a_server_that_is_never_ready_is_given_up():
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs the parent-death signal of Linux")
 def test_a_server_ends_even_when_this_process_is_killed(tmp_path: Path):
     script = (
-        "import sys, time\nfrom eval.serving import serving\n"
+        "import sys, time\nfrom toolwright.serving_process import serving\n"
         f"with serving([sys.executable, '-c', {STUBBORN.replace('SIG_IGN', 'SIG_DFL')!r}], timeout_s=60) as url:\n"
         "    import subprocess, os\n"
         "    kids = open(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read().split()\n"
