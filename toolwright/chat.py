@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import urlsplit
 
+from toolwright.chat_stream import ShowText, StreamedCompletion, read_stream
 from toolwright.dialect import DIALECTS, Parsed, Problem, parse
 from toolwright.errors import DataError, EndpointError
 from toolwright.records import Message, ToolCall, ToolSpec
@@ -51,7 +52,8 @@ class OpenAIChat:
 
     ``retries`` counts the attempts after the first one, with growing pauses, for 408, 409, 429, 5xx, timeouts and
     refused connections. ``timeout_s`` is for one attempt. ``any_api`` sends what every API takes (``for_any_api``);
-    a server of our own renders the messages as they are, which is also how RL renders them.
+    a server of our own renders the messages as they are, which is also how RL renders them. With ``on_text`` the answer
+    is streamed, and each piece of its text shown as it is written.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class OpenAIChat:
         retries: int = 4,
         dialect: str = "hermes",
         any_api: bool = True,
+        on_text: ShowText | None = None,
     ) -> None:
         _check_address(base_url, api_key)
         import openai  # takes a second, which commands that ask no model should not pay
@@ -72,7 +75,7 @@ class OpenAIChat:
         self.url = f"{base_url.rstrip('/')}/chat/completions"
         self.model, self.dialect, self._any_api = model, dialect, any_api
         self._sampling = {"temperature": temperature, "max_tokens": max_tokens}
-        self._timeout_s, self._retries = timeout_s, retries
+        self._timeout_s, self._retries, self._on_text = timeout_s, retries, on_text
         self._client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout_s, max_retries=retries)
 
     async def __aenter__(self) -> Self:
@@ -106,17 +109,18 @@ class OpenAIChat:
             body["seed"] = seed
         if response_format is not None:
             body["response_format"] = response_format
-        return read_reply(await self._post(body), self.url, self.dialect, tools)
+        return read_reply(await self._post(body, tools), self.url, self.dialect, tools)
 
-    async def _post(self, body: Mapping[str, Any]) -> str:
+    async def _post(self, body: Mapping[str, Any], tools: Sequence[ToolSpec]) -> str:
         import openai
 
         # The client's own timeout is for each read: a server that sends a byte now and then would never meet it.
         deadline_s = self._timeout_s * (self._retries + 1) + 60 * self._retries
         try:
             async with asyncio.timeout(deadline_s):
-                raw = await self._client.chat.completions.with_raw_response.create(**body)
-                return str(raw.text)
+                return await self._receive(body, tools)
+        except EndpointError:
+            raise
         except (TimeoutError, openai.APITimeoutError):
             raise EndpointError(
                 f"{self.url}: no answer within {self._timeout_s:g} s ({self._retries + 1} attempts); "
@@ -132,6 +136,15 @@ class OpenAIChat:
             ) from None
         except Exception as error:  # the boundary: transports raise what they like
             raise EndpointError(f"{self.url}: {type(error).__name__}: {error}; check base_url and api_key") from error
+
+    async def _receive(self, body: Mapping[str, Any], tools: Sequence[ToolSpec]) -> str:
+        completions = self._client.chat.completions
+        if self._on_text is None:
+            return str((await completions.with_raw_response.create(**body)).text)
+        async with completions.with_streaming_response.create(**body, stream=True) as raw:
+            if "text/event-stream" not in raw.headers.get("content-type", ""):
+                return str(await raw.text())  # an endpoint that does not stream
+            return await read_stream(raw.iter_lines(), StreamedCompletion(self._on_text, self.dialect, tools), self.url)
 
     def _explain_status(self, error: "openai.APIStatusError") -> str:
         status = error.status_code

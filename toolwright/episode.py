@@ -6,7 +6,7 @@ model as a result with a typed error; it never ends the loop.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -91,11 +91,13 @@ async def play(
     call_timeout_s: float = 20.0,
     seed: int | None = None,
     raise_on_endpoint: bool = True,
+    on_turn: Callable[[Turn], None] = lambda _: None,
 ) -> Episode:
     """Play a conversation until the model answers in words, for at most ``max_turns`` replies.
 
     The calls of one reply run at the same time, each with a deadline of ``call_timeout_s``. Call ids that are empty or
-    used before are replaced, so that each result in the transcript has one call.
+    used before are replaced, so that each result in the transcript has one call. ``on_turn`` is told of each turn when
+    its calls have run.
 
     Raises:
         DataError: the schema of a tool is wrong.
@@ -116,6 +118,7 @@ async def play(
         calls, malformed = reply.message.tool_calls, _malformed(reply)
         if reply.finish_reason == "length" or not (calls or malformed):
             turns.append(Turn(reply, ()))
+            on_turn(turns[-1])
             stopped: Literal["length", "answer"] = "length" if reply.finish_reason == "length" else "answer"
             return Episode(tuple(transcript), tuple(turns), stopped, sandbox=sandbox)
         results = await run_calls(world, calls, tools, call_timeout_s=call_timeout_s)
@@ -124,6 +127,7 @@ async def play(
             results.append(malformed)
             transcript.append(Message(role="tool", content=malformed.content, tool_call_id=f"malformed_{len(turns)}"))
         turns.append(Turn(reply, tuple(results)))
+        on_turn(turns[-1])
     return Episode(tuple(transcript), tuple(turns), "max_turns", sandbox=sandbox)
 
 
