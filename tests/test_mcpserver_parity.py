@@ -16,6 +16,7 @@ from mcpserver.mcp_config import ServerConfig
 from mcpserver.mcp_results import from_mcp, read_row
 from mcpserver.pool import EnvironmentPool
 from mcpserver.protocol import ENV_META, OPEN_METHOD, STATE_METHOD
+from mcpserver.sandbox.level import choose_level
 from mcpserver.server import build_server
 from mcpserver.session import _ANSWER, Ask
 from mcpserver.settings import Settings, flags_of
@@ -194,6 +195,7 @@ def test_our_client_refuses_what_is_no_json_as_the_environment_does(face):
     assert {result.error for result in seen["results"]} == {"bad_arguments"}
 
 
+@pytest.mark.skipif(choose_level() is None, reason="no sandbox works on this machine, so code is refused")
 def test_the_transcripts_have_successes_each_kind_of_error_pictures_and_changes():
     many, hurried = direct("many"), direct("hurried")
     kinds = {result.error for result in many["results"] + hurried["results"]}
