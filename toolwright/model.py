@@ -142,8 +142,17 @@ def load_model(path: str | Path, dtype: str = "base", **options: Any) -> Any:
     return model.eval()
 
 
-def load_adapter(model: Any, adapter_dir: str | Path, base_path: str | Path, trainable: bool = False) -> Any:
+def load_adapter(
+    model: Any,
+    adapter_dir: str | Path,
+    base_path: str | Path,
+    trainable: bool = False,
+    name: str = "default",
+    **options: Any,
+) -> Any:
     """``model`` with the LoRA adapter of ``adapter_dir`` on it, adapter weights in float32.
+
+    A model that has adapters gets one more, under another ``name``. ``options`` go to PEFT (low_cpu_mem_usage).
 
     Raises:
         ModelError: not an adapter, made for another base, or its tensors do not fit this model one to one.
@@ -157,10 +166,14 @@ def load_adapter(model: Any, adapter_dir: str | Path, base_path: str | Path, tra
         )
     require_same_base(adapter_dir, base_path)
     try:
-        peft_model = PeftModel.from_pretrained(model, str(adapter_dir), is_trainable=trainable)
+        if isinstance(model, PeftModel):
+            peft_model = model
+            peft_model.load_adapter(str(adapter_dir), name, is_trainable=trainable, **options)
+        else:
+            peft_model = PeftModel.from_pretrained(model, str(adapter_dir), name, is_trainable=trainable, **options)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{adapter_dir}: does not fit the base model {base_path}: {_first_line(error)}") from None
-    _require_same_tensors(peft_model, adapter_dir)
+    _require_same_tensors(peft_model, adapter_dir, name)
     return peft_model
 
 
@@ -168,29 +181,47 @@ def require_same_base(adapter_dir: Path, base_path: str | Path) -> None:
     """Refuse an adapter that was made for another base model.
 
     The manifest beside the adapter decides; without one, the base that ``adapter_config.json`` names, if it is there.
+    An adapter that was trained on a quantised base belongs to the model that was quantised as well, which nothing can
+    check but its shapes.
 
     Raises:
-        ModelError: made for another base, or the same directory with other content.
+        ModelError: made for another base, or the same directory with other content; shows names and hashes.
     """
     manifest = read_manifest(adapter_dir)
-    source = model_source(base_path)
+    source, named = model_source(base_path), adapter_base(adapter_dir)
     recorded = manifest.inputs.get("model") if manifest else None
-    if recorded is not None:
-        actual = fingerprint(source) if isinstance(source, Path) else hash_of(source)
-        if actual != recorded:
-            raise ModelError(
-                f"{adapter_dir}: made for another base than {source} (hashes differ); train it anew on this one"
-            )
+    if recorded is None and (named is None or str(named) == str(source)):
         return
-    named = adapter_base(adapter_dir)
-    if named is None or str(named) == str(source):
-        return
+    theirs: Path | str | None = None
     try:
-        theirs = model_source(named)
+        theirs = model_source(named) if named is not None else None
     except ModelError:
-        return  # the base it was made on is no longer there: shapes are all that can be compared
-    if isinstance(theirs, Path) == isinstance(source, Path) and model_identity(theirs) != model_identity(source):
-        raise ModelError(f"{adapter_dir}: made for {named}, not for {source}; name its own base model")
+        if recorded is None:
+            return  # the base it was made on is no longer there: shapes are all that can be compared
+    if recorded is None:
+        if theirs is None or isinstance(theirs, Path) != isinstance(source, Path):
+            return
+        recorded = _hash_of_model(theirs)
+    actual = _hash_of_model(source)
+    if actual != recorded and not _is_quantised(theirs):
+        raise ModelError(
+            f"{adapter_dir}: made for another base: {named or 'a model'} (hash {recorded[:12]}), not {source} (hash "
+            f"{actual[:12]}); name its own base model, or train it anew on this one"
+        )
+
+
+def _hash_of_model(source: Path | str) -> str:
+    return fingerprint(source) if isinstance(source, Path) else hash_of(source)
+
+
+def _is_quantised(source: Path | str | None) -> bool:
+    """Whether a model is stored in four or eight bits, by its configuration, or by what a hub id says."""
+    if not isinstance(source, Path):
+        return source is not None and any(mark in source.lower() for mark in ("bnb-4bit", "-awq", "-gptq", "-int4"))
+    try:
+        return "quantization_config" in json.loads((source / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
 
 
 def adapter_base(adapter_dir: Path) -> str | None:
@@ -214,14 +245,14 @@ def adapter_settings(adapter_dir: Path) -> Mapping[str, Any]:
     return settings
 
 
-def _require_same_tensors(peft_model: Any, adapter_dir: Path) -> None:
+def _require_same_tensors(peft_model: Any, adapter_dir: Path, name: str) -> None:
     """PEFT only warns about tensors that are missing, and merges on when some have no home: make both an error."""
     from peft import get_peft_model_state_dict
     from safetensors import safe_open
 
     with safe_open(adapter_dir / ADAPTER_WEIGHTS, framework="pt") as file:
         stored = set(file.keys())
-    wanted = set(get_peft_model_state_dict(peft_model))
+    wanted = set(get_peft_model_state_dict(peft_model, adapter_name=name))
     odd = sorted(stored ^ wanted)
     if odd:
         where = "without a place in the model" if odd[0] in stored else "missing in the adapter"
