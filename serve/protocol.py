@@ -1,62 +1,48 @@
 """Requests of the OpenAI chat API: read, checked, and turned into prompts and generation requests.
 
-What this server cannot do is refused by name; a field is never accepted and then ignored where that would change the
-answer.
+A chat marker inside a message's text (``<|im_end|>``) is read as that marker, as in training and in vLLM: who passes
+on the words of strangers takes such markers out first.
 """
 
-import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
+from transformers import PreTrainedTokenizerBase
 
-from toolwright.dialect import begin_call, opened_reasoning, render_assistant, render_prompt
+from serve.fields import (
+    MOST_TOPS,
+    SamplingFields,
+    check_prompt,
+    encode,
+    generation_requests,
+    identify,
+    read_fields,
+    read_template_kwargs,
+)
+from toolwright.dialect import begin_call, opened_reasoning, render_assistant, render_calls, render_prompt
 from toolwright.engine import Engine, GenerationRequest
 from toolwright.errors import DataError
-from toolwright.records import Message, ToolSpec
+from toolwright.records import Message, ToolCall, ToolSpec, explain
 from toolwright.words import shorten
 
-USE_VLLM = "this small server does not do that; vLLM does (serve.engine=vllm)"
-NEUTRAL: dict[str, tuple[object, ...]] = {
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "repetition_penalty": (1,),
-    "logit_bias": ({},),
-    "response_format": ({"type": "text"},),
-    "top_logprobs": (0,),
-    "top_k": (0, -1),
-    "min_p": (0,),
-    "best_of": (1,),
-    "modalities": (["text"],),
-    "functions": (),
-    "function_call": ("none",),
-    "guided_json": (),
-    "structured_outputs": (),
-}
-"""Fields that would change the answer, with the values that do not."""
+_TAKEN = frozenset(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters) | {"messages"}
+"""What the server itself says to the chat template; above all, a template of the client's is a program."""
 
 
-class ChatRequest(BaseModel):
-    """Body of ``/v1/chat/completions``; unknown fields are let through, as clients send many."""
+class ChatRequest(SamplingFields):
+    """Body of ``/v1/chat/completions``."""
 
-    model_config = ConfigDict(extra="allow")
-
-    messages: list[dict[str, Any]] = Field(min_length=1)
-    model: str | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    messages: list[Any] = Field(min_length=1)
+    tools: list[Any] | None = None
+    tool_choice: Any = None
     parallel_tool_calls: bool | None = None
-    stream: bool | None = None
-    stream_options: dict[str, Any] | None = None
-    max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=100)
-    top_p: float | None = Field(None, gt=0, le=1)
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    n: int | None = Field(None, ge=1, le=128)
     logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=MOST_TOPS)
+    reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
 
@@ -65,20 +51,39 @@ class Job:
     """A checked request: what to generate, and how to read what comes.
 
     Attributes:
-        requests: one for each of the ``n`` choices.
+        requests: one for each choice.
+        prompt_tokens: length of all prompts; each counts once, however many choices it has.
+        usage: whether a stream ends with the token counts.
+        logprobs: likeliest tokens to show beside each sampled one; none: no log-probabilities.
+        token_ids: whether token ids are shown beside the text.
+        ids_as_tokens: whether log-probabilities name tokens as ``token_id:ID``.
         opening: how the reply begins in the prompt: with reasoning that the template opened, with a call it must make.
         tools: those that the model was shown; without any, no calls are looked for.
         most_calls: calls after so many are dropped.
+        choice: what the client wants called.
     """
 
-    requests: tuple[GenerationRequest, ...]
-    opening: str
-    tools: tuple[ToolSpec, ...]
-    most_calls: int | None
-    stream: bool
-    usage: bool
-    logprobs: bool
     id: str
+    requests: tuple[GenerationRequest, ...]
+    prompt_tokens: int
+    stream: bool = False
+    usage: bool = False
+    logprobs: int | None = None
+    token_ids: bool = False
+    ids_as_tokens: bool = False
+    opening: str = ""
+    tools: tuple[ToolSpec, ...] = ()
+    most_calls: int | None = None
+    choice: "Choice" = "auto"
+
+    def missed(self, names: Sequence[str]) -> bool:
+        """Whether calls with these ``names`` are not what ``tool_choice`` asked for."""
+        if self.choice in ("none", "auto"):
+            return False
+        return not names or (isinstance(self.choice, ToolSpec) and self.choice.name != names[0])
+
+
+Choice = Literal["none", "auto", "required"] | ToolSpec
 
 
 def read_chat_request(body: object) -> ChatRequest:
@@ -87,25 +92,13 @@ def read_chat_request(body: object) -> ChatRequest:
     Raises:
         DataError: names the field, what was expected and what came.
     """
-    try:
-        request = ChatRequest.model_validate(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise DataError(f"{where}: {first['msg']}, got {shorten(first['input'])}") from None
-    taken = {"tokenizer", "messages", "tools", "tokenize", "add_generation_prompt", "conversation"}
-    if taken & (request.chat_template_kwargs or {}).keys():
-        raise DataError(f"chat_template_kwargs: {', '.join(sorted(taken))} are not for the client to set")
-    for field, neutral in NEUTRAL.items():
-        value = (request.model_extra or {}).get(field)
-        if value is not None and value not in neutral:
-            raise DataError(f"{field}: {shorten(value)}: {USE_VLLM}")
-    if request.logprobs and request.stream:
-        raise DataError(f"logprobs with stream: {USE_VLLM}")
+    request = read_fields(ChatRequest, body)
+    if request.top_logprobs and not request.logprobs:
+        raise DataError("top_logprobs: only with logprobs")
     return request
 
 
-def read_messages(rows: Sequence[Mapping[str, Any]]) -> list[Message]:
+def read_messages(rows: Sequence[Any]) -> list[Message]:
     """Messages of a request; ``developer`` counts as system.
 
     Raises:
@@ -113,15 +106,19 @@ def read_messages(rows: Sequence[Mapping[str, Any]]) -> list[Message]:
     """
     messages = []
     for index, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise DataError(f"messages[{index}]: expected an object, got {shorten(row)}")
         try:
             role = "system" if row.get("role") == "developer" else row.get("role")
             messages.append(Message.from_openai({**row, "role": role}))
+        except ValidationError as error:
+            raise DataError(f"messages[{index}].{explain(error)}") from None
         except ValueError as error:
             raise DataError(f"messages[{index}].{error}") from None
     return messages
 
 
-def read_tools(rows: Sequence[Mapping[str, Any]] | None) -> list[ToolSpec]:
+def read_tools(rows: Sequence[Any] | None) -> list[ToolSpec]:
     """Tools of a request.
 
     Raises:
@@ -129,99 +126,115 @@ def read_tools(rows: Sequence[Mapping[str, Any]] | None) -> list[ToolSpec]:
     """
     tools = []
     for index, row in enumerate(rows or ()):
+        if not isinstance(row, Mapping):
+            raise DataError(f"tools[{index}]: expected an object, got {shorten(row)}")
         if row.get("type", "function") != "function":
             raise DataError(f"tools[{index}].type: expected function, got {shorten(row.get('type'))}")
         try:
             tools.append(ToolSpec.from_openai(row))
+        except ValidationError as error:
+            raise DataError(f"tools[{index}].{explain(error)}") from None
         except ValueError as error:
             raise DataError(f"tools[{index}]: {error}") from None
     return tools
+
+
+def render(
+    engine: Engine,
+    messages: Sequence[Any],
+    tools: Sequence[ToolSpec],
+    template_kwargs: Mapping[str, Any] | None,
+    **further: Any,
+) -> str:
+    """The prompt of a conversation.
+
+    Raises:
+        DataError: a message or a keyword is wrong.
+        ModelError: the chat template refuses the messages.
+    """
+    keywords = read_template_kwargs(template_kwargs, _TAKEN)
+    return render_prompt(engine.tokenizer, read_messages(messages), tools, **{**keywords, **further})
 
 
 def build_job(request: ChatRequest, engine: Engine, dialect: str, stop_ids: frozenset[int], fresh_seed: int) -> Job:
     """Turn a request into prompts; ``fresh_seed`` is used when the client names no seed.
 
     Raises:
-        DataError: wrong messages, tools or values, or a prompt that is too long.
+        ContextError: a prompt that is too long.
+        DataError: wrong messages, tools or values.
         ModelError: the chat template refuses the messages.
     """
-    messages, tools = read_messages(request.messages), read_tools(request.tools)
+    tools = read_tools(request.tools)
     choice = read_tool_choice(request.tool_choice, tools)
     shown = [] if choice == "none" else tools
-    text = render_prompt(engine.tokenizer, messages, shown, **(request.chat_template_kwargs or {}))
+    effort = {"reasoning_effort": request.reasoning_effort} if request.reasoning_effort else {}
+    text = render(engine, request.messages, shown, request.chat_template_kwargs, **effort)
     think = opened_reasoning(text, dialect)
-    forced = open_call(dialect, choice, thinking=bool(think))
-    ids = tuple(engine.tokenizer(text + forced, add_special_tokens=False)["input_ids"])
-    engine.check_prompt(ids)
+    forced = open_call(dialect, choice, tools, thinking=bool(think))
+    ids = encode(engine, text + forced)
+    check_prompt(engine, ids, "messages")
     seed = fresh_seed if request.seed is None else request.seed
-    identity = hashlib.sha256(repr((ids, seed)).encode()).hexdigest()
+    most = request.max_completion_tokens or request.max_tokens or engine.max_tokens_total
+    tops = (request.top_logprobs or 0) if request.logprobs else None
+    single = isinstance(choice, ToolSpec) or request.parallel_tool_calls is False
     return Job(
-        requests=tuple(_generation(request, ids, seed, index, stop_ids, engine) for index in range(request.n or 1)),
+        id=identify(ids, seed),
+        requests=generation_requests(request, ids, seed, stop_ids, max_tokens=most, tops=tops),
+        prompt_tokens=len(ids),
+        stream=bool(request.stream),
+        usage=request.wants_usage,
+        logprobs=tops,
+        token_ids=bool(request.return_token_ids),
+        ids_as_tokens=bool(request.return_tokens_as_token_ids),
         opening=think + forced,
         tools=tuple(shown),
-        most_calls=1 if request.parallel_tool_calls is False else None,
-        stream=bool(request.stream),
-        usage=bool((request.stream_options or {}).get("include_usage")),
-        logprobs=bool(request.logprobs),
-        id=identity[:24],
+        most_calls=1 if single else None,
+        choice=choice,
     )
 
 
-def _generation(
-    request: ChatRequest, ids: tuple[int, ...], seed: int, index: int, stop_ids: frozenset[int], engine: Engine
-) -> GenerationRequest:
-    stop = () if request.stop is None else request.stop
-    return GenerationRequest(
-        prompt_ids=ids,
-        max_tokens=request.max_completion_tokens or request.max_tokens or engine.max_tokens_total,
-        temperature=1.0 if request.temperature is None else request.temperature,
-        top_p=1.0 if request.top_p is None else request.top_p,
-        seed=seed if index == 0 else choice_seed(seed, index),
-        stop_ids=stop_ids,
-        stop=(stop,) if isinstance(stop, str) else tuple(stop),
-    )
-
-
-def choice_seed(seed: int, index: int) -> int:
-    """The seed of the ``index``-th of several choices."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{index}".encode()).digest()[:8], "big")
-
-
-Choice = Literal["none", "auto", "required"] | ToolSpec
-
-
-def read_tool_choice(value: str | Mapping[str, Any] | None, tools: Sequence[ToolSpec]) -> Choice:
+def read_tool_choice(value: object, tools: Sequence[ToolSpec]) -> Choice:
     """What ``tool_choice`` asks for: a mode, or one of the tools.
 
     Raises:
         DataError: another word, a tool that is not offered, or a call required without tools.
     """
-    if value in (None, "auto", "none"):
-        return "none" if value == "none" else "auto"
+    if value is None or value == "auto":
+        return "auto"
+    if value == "none":
+        return "none"
+    if value != "required" and not isinstance(value, Mapping):
+        raise DataError(f"tool_choice: expected none, auto, required or a function, got {shorten(value)}")
     if not tools:
         raise DataError(f"tool_choice: {shorten(value)} without tools; offer some, or leave it out")
     if value == "required":
         return "required"
-    if isinstance(value, Mapping):
-        function = value.get("function")
-        name = function.get("name") if isinstance(function, Mapping) else None
-        for tool in tools:
-            if tool.name == name:
-                return tool
-        raise DataError(f"tool_choice: {shorten(value)} is none of the tools: {', '.join(tool.name for tool in tools)}")
-    raise DataError(f"tool_choice: expected none, auto, required or a function, got {shorten(value)}")
+    function = value.get("function") if isinstance(value, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    for tool in tools:
+        if tool.name == name:
+            return tool
+    names = ", ".join(tool.name for tool in tools[:20])
+    raise DataError(f"tool_choice: {shorten(value)} is none of the tools: {names}")
 
 
-def open_call(dialect: str, choice: Choice, thinking: bool = False) -> str:
+def open_call(dialect: str, choice: Choice, tools: Sequence[ToolSpec] = (), thinking: bool = False) -> str:
     """The beginning of a call that the reply is made to start with; empty where the model may choose.
 
-    It ends where a token ends in what the model would have written by itself. That a call follows is likely, not sure.
+    It ends where a token ends in what the model would have written by itself, unless the name could go on to that of
+    another tool: then the sign after it is written too. That a call follows is likely, not sure: what does not read as
+    one comes back as text, and is counted.
     Reasoning that the prompt has opened is ended first, since a call inside it is none.
     """
     if choice in ("none", "auto"):
         return ""
     end = render_assistant(_THOUGHT, dialect).partition(str(_THOUGHT.reasoning_content))[2] if thinking else ""
-    return end + begin_call(dialect, choice.name if isinstance(choice, ToolSpec) else None)
+    if not isinstance(choice, ToolSpec):
+        return end + begin_call(dialect)
+    begun = begin_call(dialect, choice.name)
+    if any(tool.name != choice.name and tool.name.startswith(choice.name) for tool in tools):
+        begun = render_calls([ToolCall(name=choice.name)], dialect)[: len(begun) + 1]
+    return end + begun
 
 
 _THOUGHT = Message(role="assistant", reasoning_content="quibbit")

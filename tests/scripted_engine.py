@@ -11,7 +11,7 @@ from typing import Any
 import openai
 import uvicorn
 
-from serve.app import build_app
+from serve.app import build_gate
 from serve.server import address, listen
 from toolwright.engine import Event, GenerationRequest, GenerationResult
 from toolwright.engine.core import cut_at
@@ -86,7 +86,7 @@ class ScriptedEngine:
 def running(engine: Any, **options: Any) -> Iterator[str]:
     """Serve an engine from a thread; yields the URL."""
     with listen("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(build_app(engine, "m", **options), log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(build_gate(engine, "m", **options), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
