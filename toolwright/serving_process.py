@@ -58,8 +58,8 @@ def list_models(
     except (openai.OpenAIError, AttributeError, TypeError, ValueError) as error:
         reason = error.__cause__ or error
         raise EndpointError(
-            f"{base_url}/models: {type(reason).__name__}: {reason}; is the server up, "
-            f"does the URL end in /v1? {model_setting} names a model without asking"
+            f"{base_url}/models: {type(reason).__name__}: {reason}; is the server up (`python -m serve --model merged` "
+            f"starts one), does the URL end in /v1? {model_setting} names a model without asking"
         ) from None
     if not names:
         raise EndpointError(f"{base_url}/models: the endpoint lists no model; name one with {model_setting}")
@@ -86,14 +86,16 @@ def serve_configured(config: RunConfig, *, timeout_s: float) -> Iterator[tuple[s
         content = config.model_copy(update={"serve": serve}).model_dump(mode="json")
         settings.write_text(yaml.safe_dump(content), encoding="utf-8")
         key = os.environ.get(serve.api_key_env or "") or "EMPTY"
-        command = [sys.executable, "-m", "serve", str(settings), "--model", serve.model, "--port", "0"]
-        command += ["--adapter", serve.adapter] if serve.adapter else []
-        with serving(command, timeout_s=timeout_s) as (model, url):
+        words = ["--model", serve.model, *(["--adapter", serve.adapter] if serve.adapter else [])]
+        command = [sys.executable, "-m", "serve", str(settings), *words]
+        with serving(command, timeout_s=timeout_s, shown=f"python -m serve {' '.join(words)}") as (model, url):
             yield f"{url}/v1", model, key
 
 
 @contextmanager
-def serving(command: Sequence[str], *, timeout_s: float, stop_s: float = STOP_S) -> Iterator[tuple[str, str]]:
+def serving(
+    command: Sequence[str], *, timeout_s: float, stop_s: float = STOP_S, shown: str | None = None
+) -> Iterator[tuple[str, str]]:
     """Run a server for the time of the block; yields name and address from its line ``serving NAME on http://…``.
 
     The list of models would not do: vLLM puts the base before the adapter on top of it.
@@ -102,10 +104,12 @@ def serving(command: Sequence[str], *, timeout_s: float, stop_s: float = STOP_S)
         command: what starts it.
         timeout_s: deadline for that line (s).
         stop_s: how long it may take to end when asked to, before it is killed (s).
+        shown: the command as errors name it; None: as it is.
 
     Raises:
         ModelError: it ended, at the start or later, or was not ready in time; shows its last lines.
     """
+    name = shown or " ".join(["python", *command[1:]])
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(
             command,
@@ -121,19 +125,19 @@ def serving(command: Sequence[str], *, timeout_s: float, stop_s: float = STOP_S)
             if ready is None:
                 ended = process.poll()
                 what = f"ended with code {ended}" if ended is not None else f"was not ready after {timeout_s:g} s"
-                raise _server_error(command, what, log)
+                raise _server_error(name, what, log)
             try:
                 yield ready
             except EndpointError:
                 if process.poll() is None:
                     raise
-                raise _server_error(command, f"ended with code {process.returncode} while in use", log) from None
+                raise _server_error(name, f"ended with code {process.returncode} while in use", log) from None
         finally:
             _stop(process, stop_s)
 
 
-def _server_error(command: Sequence[str], what: str, log: IO[str]) -> ModelError:
-    return ModelError(f"`{' '.join(['python', *command[1:]])}` {what}; its last words: {_tail(log)}")
+def _server_error(name: str, what: str, log: IO[str]) -> ModelError:
+    return ModelError(f"`{name}` {what}; its last words: {_tail(log)}")
 
 
 def _end_with_parent() -> Callable[[], None] | None:
