@@ -15,17 +15,22 @@ from sft.assemble import batch_shape, training_arguments
 from sft.batches import Packs, lengths_of
 from sft.data import data_files, load_data
 from toolwright.config import RunConfig, SftConfig
-from toolwright.errors import ArtifactError, ConfigError
-from toolwright.footprint import GIB, Setup, architecture, empty_model, parameters, plan_memory
+from toolwright.errors import ArtifactError
+from toolwright.footprint import (
+    ASSUMED_SHARE,
+    FRAGMENTS,
+    GIB,
+    OVERHEAD,
+    Setup,
+    architecture,
+    empty_model,
+    parameters,
+    plan_memory,
+    with_adapter,
+)
 from toolwright.model import choose_dtype, load_tokenizer, quiet_libraries
 from toolwright.stage import run_dir
-from toolwright.training import lora_config
 
-ASSUMED_SHARE = 0.5
-"""Share of tokens that are trained where no data tell: high for tool conversations, so that the plan is on the safe
-side."""
-OVERHEAD = 0.8 * GIB  # CUDA's context and libraries
-FRAGMENTS = 1.03  # what the allocator holds in pieces that fit nothing
 CARDS_GB = (16, 24, 32, 40, 48, 80, 96, 141, 192)
 _USABLE = 0.985  # of a card's GiB, by its name
 _ORIGINS = {
@@ -64,8 +69,12 @@ def plan_lines(config: RunConfig, processes: int = 1, sharded: bool = False) -> 
     settings = config.sft
     shape, origin = architecture(config.model)
     dtype = choose_dtype(settings.dtype)
-    base = empty_model(shape, dtype)
-    model = base if settings.method == "full" else _with_lora(empty_model(shape, dtype), settings)
+    attention = settings.attention if settings.packing == "none" else None
+    base = empty_model(shape, dtype, attention)
+    if settings.method == "full":
+        model = base
+    else:
+        model = with_adapter(empty_model(shape, dtype, attention), settings.lora, "sft.lora")
     total, trained = parameters(base)[0], parameters(model)[1]
     rows, why = _read_rows(config, origin)
     setup = _setup(settings, rows, dtype, processes, sharded)
@@ -82,18 +91,6 @@ def _without_machine(config: RunConfig) -> RunConfig:
     """Kernels and trackers that are missing here do not matter to a plan for elsewhere."""
     section = config.sft.model_copy(update={"liger": False, "trackers": []})
     return config.model_copy(update={"sft": section})
-
-
-def _with_lora(model: Any, settings: SftConfig) -> Any:
-    from peft import get_peft_model
-
-    adapter = lora_config(settings.lora, "sft.lora")
-    adapter.init_lora_weights = True  # others compute with weights
-    try:
-        with torch.device("meta"):
-            return get_peft_model(model, adapter)
-    except (ValueError, TypeError, NotImplementedError) as error:
-        raise ConfigError(f"sft.lora: {' '.join(str(error).split())}") from None
 
 
 def _read_rows(config: RunConfig, origin: str) -> tuple[Rows | None, str]:
@@ -123,6 +120,7 @@ def _setup(settings: SftConfig, rows: Rows | None, dtype: str, processes: int, s
         dtype=dtype,
         tokens=tokens,
         scored=int(tokens * share),
+        rows=micro if settings.packing == "none" else 1,
         quantized=settings.quantize_4bit,
         checkpointing=settings.gradient_checkpointing,
         optimizer_bytes=2.0 if "8bit" in optimizer else 8.0,

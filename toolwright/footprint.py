@@ -12,11 +12,19 @@ from typing import Any
 
 import torch
 
-from toolwright.errors import ModelError
+from toolwright.config import LoraSection
+from toolwright.errors import ConfigError, ModelError
 from toolwright.model import DTYPES, model_source
+from toolwright.segment_attention import Layout
+from toolwright.training import lora_config
 
 GIB = 2**30
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # four bits; a byte of scale for 64 weights, and four bytes for 256 scales
+OVERHEAD = 0.8 * GIB  # CUDA's context and libraries
+FRAGMENTS = 1.03  # what the allocator holds in pieces that fit nothing
+ASSUMED_SHARE = 0.5
+"""Share of tokens that are trained where no data tell: high for tool conversations, so that a plan is on the safe
+side."""
 LOGIT_BYTES = 10  # of one logit: float32, as accelerate hands it on, its gradient, and that in bfloat16
 SHAPES: Mapping[str, Mapping[str, Any]] = {
     "Qwen/Qwen2.5-7B-Instruct": {
@@ -55,11 +63,19 @@ _TIMEOUT_S = 5
 
 @dataclass(frozen=True)
 class Setup:
-    """How a model is trained, as far as memory goes. ``tokens`` and ``scored`` are those of one forward pass."""
+    """How a model is trained, as far as memory goes. ``tokens`` and ``scored`` are those of one forward pass.
+
+    ``rows`` of ``tokens / rows`` tokens each, or one row of the segments of ``forest``. Under ``autocast`` weights and
+    their products are computed in ``dtype`` whatever they are stored in.
+    """
 
     dtype: str
     tokens: int
     scored: int
+    rows: int = 1
+    forest: Layout | None = None
+    autocast: bool = True
+    logit_bytes: float = LOGIT_BYTES
     quantized: bool = False
     checkpointing: bool = False
     optimizer_bytes: float = 8.0
@@ -112,8 +128,10 @@ def _fetch(model: str) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def empty_model(architecture: Any, dtype: str) -> Any:
+def empty_model(architecture: Any, dtype: str, attention: str | None = None) -> Any:
     """A causal language model on the meta device: shapes and types, no weights.
+
+    ``attention`` is that of transformers; all but ``eager`` are taken for a kernel that keeps no scores.
 
     Raises:
         ModelError: transformers has no causal language model for it.
@@ -123,9 +141,27 @@ def empty_model(architecture: Any, dtype: str) -> Any:
     AttentionInterface.register(_ATTENTION, _attend)
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(architecture, dtype=DTYPES[dtype], attn_implementation=_ATTENTION)
+            kernel = "eager" if attention == "eager" else _ATTENTION
+            return AutoModelForCausalLM.from_config(architecture, dtype=DTYPES[dtype], attn_implementation=kernel)
     except (ValueError, KeyError, ImportError) as error:
         raise ModelError(f"{architecture.model_type}: {' '.join(str(error).split())[:200]}") from None
+
+
+def with_adapter(model: Any, section: LoraSection, name: str) -> Any:
+    """An empty model with the adapter of the section called ``name`` on it.
+
+    Raises:
+        ConfigError: PEFT refuses the section.
+    """
+    from peft import get_peft_model
+
+    adapter = lora_config(section, name)
+    adapter.init_lora_weights = True  # others compute with weights
+    try:
+        with torch.device("meta"):
+            return get_peft_model(model, adapter)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise ConfigError(f"{name}: {' '.join(str(error).split())}") from None
 
 
 class _Flash(torch.autograd.Function):
@@ -138,8 +174,27 @@ class _Flash(torch.autograd.Function):
         return out
 
 
-def _attend(_: Any, query: Any, key: Any, value: Any, mask: Any, **__: Any) -> tuple[torch.Tensor, None]:
-    return _Flash.apply(query, key, value).transpose(1, 2).contiguous(), None  # type: ignore[no-untyped-call]
+def _attend(
+    _: Any, query: Any, key: Any, value: Any, mask: Any, forest: Layout | None = None, **__: Any
+) -> tuple[torch.Tensor, None]:
+    """With ``forest``, as ``toolwright.segment_attention``: a segment below others has keys and a mask of its own."""
+    if forest is None:
+        return _flash(query, key, value).transpose(1, 2).contiguous(), None
+    queries, keys, values = (torch.split(states, forest.lengths, dim=2) for states in (query, key, value))
+    groups, parts = query.shape[1] // key.shape[1], []
+    for number, path in enumerate(forest.paths):
+        own = [
+            torch.cat([states[at] for at in path], dim=2) if len(path) > 1 else states[number]
+            for states in (keys, values)
+        ]
+        if len(path) > 1 and groups > 1:
+            own = [states.repeat_interleave(groups, dim=1) for states in own]
+        parts.append(_flash(queries[number], *own).transpose(1, 2))
+    return torch.cat(parts, dim=1), None
+
+
+def _flash(query: Any, key: Any, value: Any) -> Any:
+    return _Flash.apply(query, key, value)  # type: ignore[no-untyped-call]
 
 
 def parameters(model: Any) -> tuple[int, int]:
@@ -148,8 +203,10 @@ def parameters(model: Any) -> tuple[int, int]:
     return sum(count for count, _ in counts), sum(count for count, trained in counts if trained)
 
 
-def kept_bytes(model: Any, tokens: int, autocast: bool) -> int:
-    """Bytes that autograd keeps for a row of ``tokens`` up to the last hidden state, nothing recomputed.
+def kept_bytes(model: Any, tokens: int, autocast: bool, rows: int = 1, forest: Layout | None = None) -> int:
+    """Bytes that autograd keeps for ``rows`` of ``tokens`` up to the last hidden state, nothing recomputed.
+
+    With ``forest`` the one row is made of its segments.
 
     Raises:
         ModelError: the model's path depends on values (experts are chosen), which an empty model does not have.
@@ -168,7 +225,8 @@ def kept_bytes(model: Any, tokens: int, autocast: bool) -> int:
     body = model.get_base_model() if hasattr(model, "get_base_model") else model
     try:
         with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            body.base_model(input_ids=torch.zeros(1, tokens, dtype=torch.long), use_cache=False)
+            table = {"attention_mask": torch.empty((1, 1, 0, 0)), "forest": forest} if forest else {}
+            body.base_model(input_ids=torch.zeros(rows, tokens, dtype=torch.long), use_cache=False, **table)
     except (RuntimeError, NotImplementedError) as error:
         raise ModelError(f"activations cannot be counted: {str(error).splitlines()[0][:120]}") from None
     return int(sum(size for size, _ in kept.values()))
@@ -189,7 +247,8 @@ def plan_memory(base: Any, model: Any, setup: Setup) -> tuple[dict[str, float], 
     weights = _weight_bytes(base, setup, full)
     kept: float | None
     try:
-        kept = kept_bytes(model, setup.tokens, autocast=setup.dtype == "bfloat16")
+        autocast = setup.autocast and setup.dtype == "bfloat16"
+        kept = kept_bytes(model, -(-setup.tokens // setup.rows), autocast, setup.rows, setup.forest)
     except ModelError:
         kept = None
     one = (kept if kept is not None else _rough_bytes(text, setup)) / text.num_hidden_layers
@@ -202,7 +261,7 @@ def plan_memory(base: Any, model: Any, setup: Setup) -> tuple[dict[str, float], 
         "gradients": gradients / shards,
         "optimizer": setup.optimizer_bytes * trained / shards,
         "activations": activations,
-        "logits": float(LOGIT_BYTES * setup.scored * text.vocab_size),
+        "logits": float(setup.logit_bytes * setup.scored * text.vocab_size),
     }, kept
 
 
