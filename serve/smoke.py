@@ -1,41 +1,40 @@
-"""The proof at start: a request with one tool comes back as a parsed call, whole and streamed alike.
+"""The proof at start: a call comes back parsed, whole and streamed alike, and what is served is what was trained.
 
-Reads ``train.jsonl`` of the run, if it is there, for a question of the kind that the model was trained on.
+Reads ``train.jsonl`` and ``parity.json`` of the run, if they are there; writes the receipt (``serve.receipt``).
 """
 
 import json
 import sys
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from serve.ask import FAILURES, TIMEOUT_S, ask_streamed, ask_whole, server_version, why
+from serve.fidelity import (
+    WEATHER_TOOL,
+    Served,
+    Template,
+    choose_turns,
+    compare_answers,
+    compare_templates,
+    read_conversations,
+    same_calls,
+)
+from serve.snippets import snippets
 from serve.target import Target
+from toolwright.artifacts import fingerprint, write_text
 from toolwright.config import RunConfig
-from toolwright.records import Conversation
+from toolwright.dialect import dialect_for
+from toolwright.errors import ToolwrightError
 from toolwright.stage import run_dir
 from toolwright.words import shorten
 
-TIMEOUT_S = 600.0
 MAX_TOKENS = 1024
 """Enough for a model that reasons before it calls."""
 WEATHER = {
     "messages": [{"role": "user", "content": "What is the weather in Paris right now? Use the tool."}],
-    "tools": [
-        {
-            "type": "function",
-            "function": {
-                "name": "get_weather",
-                "description": "Get the current weather of a city",
-                "parameters": {
-                    "type": "object",
-                    "properties": {"city": {"type": "string", "description": "name of the city"}},
-                    "required": ["city"],
-                },
-            },
-        }
-    ],
+    "tools": [WEATHER_TOOL.to_openai()],
 }
 
 
@@ -56,89 +55,37 @@ class Outcome:
     @property
     def passed(self) -> bool:
         """Whether a call came back, both ways the same."""
-        return not self.error and bool(self.whole) and _same(self.whole, self.streamed)
-
-
-def _same(whole: tuple[tuple[str, str], ...], streamed: tuple[tuple[str, str], ...]) -> bool:
-    try:
-        return [(n, json.loads(a)) for n, a in whole] == [(n, json.loads(a)) for n, a in streamed]
-    except ValueError:
-        return False
+        return not self.error and bool(self.whole) and same_calls(self.whole, self.streamed)
 
 
 def smoke_request(config: RunConfig, target: Target) -> dict[str, Any]:
     """The request to try: the first question of the run with one call, else one about the weather."""
-    request = _from_run(config) or WEATHER
+    request = _from_run(target.run or run_dir(config)) or WEATHER
     return {"model": target.name, "temperature": 0, "max_tokens": MAX_TOKENS, **request}
 
 
-def _from_run(config: RunConfig) -> dict[str, Any] | None:
-    path = run_dir(config) / "train.jsonl"
-    if not path.is_file():
-        return None
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                conversation = Conversation.from_row(json.loads(line))
-            except ValueError:
-                return None  # whether the file is right is the stages' business
-            calls = conversation.plan.calls if conversation.plan else ()
-            if conversation.mode == "single" and len(calls) == 1:
-                first = [message.role for message in conversation.messages].index("assistant")
-                tools = [tool for tool in conversation.tools if tool.name == calls[0].name]
-                return {
-                    "messages": [message.to_openai() for message in conversation.messages[:first]],
-                    "tools": [tool.to_openai() for tool in tools],
-                }
+def _from_run(run: Path) -> dict[str, Any] | None:
+    for conversation in read_conversations(run):
+        calls = conversation.plan.calls if conversation.plan else ()
+        if conversation.mode == "single" and len(calls) == 1:
+            first = [message.role for message in conversation.messages].index("assistant")
+            tools = [tool for tool in conversation.tools if tool.name == calls[0].name]
+            return {
+                "messages": [message.to_openai() for message in conversation.messages[:first]],
+                "tools": [tool.to_openai() for tool in tools],
+            }
     return None
 
 
 def smoke_test(url: str, target: Target, request: Mapping[str, Any], timeout_s: float = TIMEOUT_S) -> Outcome:
     """Send the request, first whole and then streamed."""
     try:
-        with _post(url, target, request, timeout_s) as response:
-            choice = json.loads(response.read())["choices"][0]
-        message = choice["message"]
-        whole = tuple((c["function"]["name"], c["function"]["arguments"]) for c in message.get("tool_calls") or ())
-        with _post(url, target, {**request, "stream": True}, timeout_s) as response:
-            streamed, streamed_text = _join(_events(response))
-    except urllib.error.HTTPError as error:
-        return Outcome(error=f"HTTP {error.code}: {error.read()[:300].decode(errors='replace')}")
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        return Outcome(error=f"{type(error).__name__}: {error}")
-    # vLLM has named the field of reasoning both ways.
-    text = message.get("content") or message.get("reasoning_content") or message.get("reasoning") or ""
-    return Outcome(whole, streamed, text, streamed_text, cut=choice.get("finish_reason") == "length")
-
-
-def _post(url: str, target: Target, body: Mapping[str, Any], timeout_s: float) -> Any:
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {target.api_key or 'none'}"}
-    data = json.dumps(body).encode()
-    request = urllib.request.Request(f"{url}/v1/chat/completions", data, headers)
-    # No proxy: the server is on this machine, whatever the environment says about the rest of the world.
-    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout_s)
-
-
-def _events(response: Any) -> Iterator[dict[str, Any]]:
-    for line in response:
-        text = line.decode().strip()
-        if text.startswith("data:") and text != "data: [DONE]":
-            yield json.loads(text.removeprefix("data:"))
-
-
-def _join(events: Iterator[dict[str, Any]]) -> tuple[tuple[tuple[str, str], ...], str]:
-    calls: dict[int, list[str]] = {}
-    text = ""
-    for event in events:
-        if "error" in event:
-            raise ValueError(f"the stream broke off: {shorten(event['error'])}")
-        for choice in event["choices"]:
-            text += choice["delta"].get("content") or ""
-            for call in choice["delta"].get("tool_calls") or ():
-                function, parts = call["function"], calls.setdefault(call["index"], ["", ""])
-                parts[0] += function.get("name") or ""
-                parts[1] += function.get("arguments") or ""
-    return tuple((name, arguments) for name, arguments in calls.values()), text
+        whole = ask_whole(url, target, request, timeout_s)
+        streamed = ask_streamed(url, target, request, timeout_s)
+    except FAILURES as error:
+        return Outcome(error=why(error))
+    text = whole.content or whole.reasoning
+    return Outcome(whole.calls, streamed.calls, text, streamed.content, cut=whole.cut)
 
 
 def report(outcome: Outcome) -> bool:
@@ -163,3 +110,106 @@ def explain(outcome: Outcome) -> str:
         f"no call came back parsed; the model wrote {shorten(outcome.text, 300)}{end}. A base model may do that; "
         "a trained one should not"
     )
+
+
+def prove(
+    config: RunConfig, target: Target, url: str, *, first: bool = True, stopped: Callable[[], bool] = lambda: False
+) -> bool:
+    """Try the server that runs at ``url``, say what came of it, and write the receipt; whether all is good.
+
+    Args:
+        config: the run.
+        target: what is served.
+        url: where.
+        first: whether to show, too, how to ask it.
+        stopped: whether the server was told to stop, so that failures mean nothing.
+
+    Raises:
+        ToolwrightError: the receipt cannot be written.
+    """
+    request = smoke_request(config, target)
+    if first and not config.serve.check:
+        print(snippets(url, request, config.serve.api_key_env), flush=True)
+    outcome = smoke_test(url, target, request)
+    template, served = _compare(config, target, url)
+    if stopped():
+        return False
+    good = [report(outcome), _report_template(template), _report_served(served)]
+    passed = all(good)
+    if config.serve.receipt:
+        receipt = _receipt(target, url, passed, outcome, template, served)
+        write_text(Path(config.serve.receipt), json.dumps(receipt, indent=2, ensure_ascii=False) + "\n")
+    return passed
+
+
+def _compare(config: RunConfig, target: Target, url: str) -> tuple[Template, Served]:
+    from toolwright.model import load_tokenizer  # torch and transformers take seconds, the server has its own
+
+    run, kwargs = target.run or run_dir(config), config.sft.template_kwargs
+    try:
+        tokenizer = load_tokenizer(target.tokenizer)
+        template_text = tokenizer.chat_template
+        dialect = dialect_for(target.name, template_text if isinstance(template_text, str) else str(template_text))
+    except (ToolwrightError, OSError) as error:
+        return Template(why=str(error)), Served(why=str(error))
+    template = compare_templates(url, target, tokenizer, choose_turns(run), kwargs)
+    if target.parity is None:
+        return template, Served(why="only what `python -m merge` made is compared with base and adapter")
+    return template, compare_answers(url, target, tokenizer, dialect, target.parity, kwargs)
+
+
+def _report_template(template: Template) -> bool:
+    if template.first_difference:
+        missed = template.conversations - template.identical
+        print(
+            f"template: warning: {missed} of {template.conversations} conversations are other tokens than in training: "
+            f"{template.first_difference}",
+            file=sys.stderr,
+            flush=True,
+        )
+    elif template.conversations:
+        print(f"template: ok, {template.conversations} conversations are the tokens of training", flush=True)
+    else:
+        print(f"template: not compared: {template.why or 'the template takes no conversation'}", flush=True)
+    return template.passed
+
+
+def _report_served(served: Served) -> bool:
+    if not served.prompts:
+        print(f"answers: not compared: {served.why}", flush=True)
+        return True
+    forgiven = sum(bool(difference["forgiven"]) for difference in served.differences)
+    line = f"{served.identical} of {served.prompts} fixed prompts answered as by base and adapter"
+    if served.passed:
+        wavered = f"; in {forgiven} the model wavers between two tokens, and took the other" if forgiven else ""
+        print(f"answers: ok, {line}{wavered}", flush=True)
+    else:
+        worst = next(difference for difference in served.differences if not difference["forgiven"])
+        print(f"answers: warning: {line}; the first that is not: {shorten(worst, 600)}", file=sys.stderr, flush=True)
+    return served.passed
+
+
+def _receipt(
+    target: Target, url: str, passed: bool, outcome: Outcome, template: Template, served: Served
+) -> dict[str, Any]:
+    from toolwright.stage import package_versions
+
+    directory = Path(target.source)
+    ours = package_versions().get("toolwright", "")
+    return {
+        "passed": passed,
+        "model": target.name,
+        "source": target.source,
+        "source_sha256": fingerprint(directory) if directory.is_dir() else None,
+        "adapter": str(target.adapter) if target.adapter else None,
+        "adapter_sha256": fingerprint(target.adapter) if target.adapter else None,
+        "engine": target.engine,
+        "engine_version": server_version(url, target) if target.engine == "vllm" else ours,
+        "smoke": {
+            "passed": outcome.passed,
+            "calls": [{"name": name, "arguments": arguments} for name, arguments in outcome.whole],
+            "why": "" if outcome.passed else explain(outcome),
+        },
+        "template": {"passed": template.passed, **asdict(template)},
+        "served": {"passed": served.passed, **asdict(served)},
+    }

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +24,7 @@ class Target:
         engine: what serves it.
         vllm: vLLM's command, where ``engine`` is "vllm".
         api_key: key that clients must send; none: anyone may ask.
+        run: directory of the run that made the model, where it is one of a run.
     """
 
     name: str
@@ -32,6 +33,20 @@ class Target:
     engine: Literal["vllm", "transformers"] = "transformers"
     vllm: str = ""
     api_key: str | None = None
+    run: Path | None = field(default=None, compare=False)
+
+    @property
+    def tokenizer(self) -> str:
+        """Where the tokenizer is that the model was trained with: an adapter has its own."""
+        own = self.adapter is not None and (self.adapter / "tokenizer.json").is_file()
+        return str(self.adapter) if own else self.source
+
+    @property
+    def parity(self) -> Path | None:
+        """The file that says what base and adapter answer, beside a merged model."""
+        source = Path(self.source).resolve()
+        places = [source.with_name(f"{source.name}.parity.json"), *([self.run / "parity.json"] if self.run else [])]
+        return next((path for path in places if self.adapter is None and path.is_file()), None)
 
 
 def find_target(config: RunConfig) -> Target:
@@ -42,7 +57,7 @@ def find_target(config: RunConfig) -> Target:
         ModelError: a directory that does not exist or holds no model, or an adapter for another base.
         ConfigError: vLLM is asked for and not found, or the key's variable is not set.
     """
-    name, source = _find_model(config)
+    name, source, run = _find_model(config)
     adapter = _find_adapter(config)
     if adapter is not None:
         name = f"{name}+{config.serve.adapter}" if config.serve.adapter in ("sft", "rl") else f"{name}+{adapter.name}"
@@ -51,20 +66,31 @@ def find_target(config: RunConfig) -> Target:
         from toolwright.model import require_same_base
 
         require_same_base(adapter, source)
-    return Target(name, source, adapter, "vllm" if vllm else "transformers", vllm or "", _api_key(config))
+    return Target(name, source, adapter, "vllm" if vllm else "transformers", vllm or "", _api_key(config), run)
 
 
-def _find_model(config: RunConfig) -> tuple[str, str]:
+def _find_model(config: RunConfig) -> tuple[str, str, Path | None]:
+    """Name, source, and the run that it is the merged model of."""
     wanted = config.serve.model
     # No adapter belongs on a merged model, and `merged` is what is there when only --adapter was given.
     if wanted == "base" or (wanted == "merged" and config.serve.adapter is not None):
-        return "base", _directory_or_hub_id(config.model)
+        return "base", _directory_or_hub_id(config.model), None
     if wanted == "merged" and not Path("merged").is_dir():
-        merged = run_dir(config) / "merged"
-        require(merged, made_by="python -m merge")
-        return "merged", str(merged)
+        return "merged", _merged_of(run_dir(config)), run_dir(config)
+    run = find_file(Path(wanted))
+    if not (run / "config.json").is_file() and (run / "merged").is_dir():
+        return run.resolve().name, _merged_of(run), run
     source = _directory_or_hub_id(wanted)
-    return (Path(source).resolve().name if Path(source).is_dir() else source), source
+    if not Path(source).is_dir():
+        return source, source, None
+    path = Path(source).resolve()
+    # Whatever it is called: beside the file that proves it stand the conversations of its run.
+    return path.name, source, path.parent if (path.parent / "parity.json").is_file() else None
+
+
+def _merged_of(run: Path) -> str:
+    require(run / "merged", made_by="python -m merge")
+    return str(run / "merged")
 
 
 def _directory_or_hub_id(model: str) -> str:

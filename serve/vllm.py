@@ -1,60 +1,88 @@
-"""vLLM behind our command: its argument list, and its process while it serves. vLLM itself is never imported.
+"""vLLM behind our command: its argument list and its environment. vLLM itself is never imported.
 
-It runs as a child, not in our place, because somebody has to wait for it, prove that calls come back parsed, and pass
-signals on.
+It runs as a child (``serve.supervisor``), not in our place, because somebody has to wait for it, prove that calls come
+back parsed, and start it again.
 """
 
 import json
-import signal
-import subprocess
+import math
+import os
 import sys
-import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from serve.capacity import Devices, device_environment, device_flags, names_flag
+from serve.families import FAMILIES, family_flags, thinks
+from serve.fidelity import read_conversations
 from serve.server import address, announce, listen
-from serve.smoke import report, smoke_request, smoke_test
+from serve.smoke import prove
+from serve.supervisor import Limits, Stop, supervise
 from serve.target import Target
 from toolwright.config import RunConfig
-from toolwright.dialect import dialect_for, vllm_parser
-from toolwright.errors import ConfigError, EndpointError, ModelError
+from toolwright.dialect import dialect_for, render_prompt
+from toolwright.errors import ConfigError, ModelError
+from toolwright.stage import run_dir
 
-LOOK_S = 0.5
-STOP_S = 30.0
 OURS = ("--host", "--port", "--served-model-name", "--api-key")
+UNKNOWN = Devices(others=True)
+LORA_ONLY = {"use_dora": "DoRA", "lora_bias": "biases", "layer_replication": "replicated layers"}
 
 
 def serve_vllm(config: RunConfig, target: Target, further: Sequence[str]) -> int:
-    """Start vLLM and stay until it ends or a signal ends it; with ``serve.check`` until the smoke test is over.
+    """Start vLLM and stay until a signal ends it; with ``serve.check`` until the smoke test is over.
 
     Raises:
         ConfigError: the port is in use, or a flag is set that this command sets itself.
-        EndpointError: vLLM ended by itself.
+        ModelError: the model cannot be served: no parser, no chat template with tools, too big for the GPUs.
+        EndpointError: vLLM did not become ready, or died too often.
     """
     with listen(config.serve.host, config.serve.port) as listener:
         url, port = address(listener), listener.getsockname()[1]
-    argv = build_argv(config, target, port, further)
+    _check_tokenizer(target, [*config.serve.vllm_args, *further])
+    devices = Devices.here()
+    argv = build_argv(config, target, port, further, devices=devices, thinks=begins_with_reasoning(config, target))
+    environment = child_environment(config, target, devices)
     print(f"starting: {' '.join(argv)}", file=sys.stderr, flush=True)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    process = subprocess.Popen(argv, env=child_environment(target))
-    try:
-        return _attend(config, target, process, url, stopping)
-    finally:
-        _stop(process)
+    stop = Stop()
+    stop.on_signals()
+
+    def on_ready(first: bool) -> int | None:
+        announce(config, target, url)
+        if not (config.serve.smoke or config.serve.check):
+            return None
+        passed = prove(config, target, url, first=first, stopped=stop.asked.is_set)
+        return int(not passed) if config.serve.check else None
+
+    serve = config.serve
+    limits = Limits(serve.start_timeout_s, 0 if serve.check else serve.restarts, serve.drain_s)
+    return supervise("vllm serve", argv, environment, url, limits, stop, on_ready)
 
 
-def build_argv(config: RunConfig, target: Target, port: int, further: Sequence[str] = ()) -> list[str]:
+def _check_tokenizer(target: Target, extra: Sequence[str]) -> None:
+    """Refuse what vLLM would serve and answer every request with tools wrongly or not at all."""
+    if Path(target.source).is_dir() and not any(names_flag(extra, flag) for flag in ("--chat-template", "--tokenizer")):
+        from toolwright.model import load_tokenizer
+
+        load_tokenizer(target.tokenizer)
+
+
+def build_argv(
+    config: RunConfig,
+    target: Target,
+    port: int,
+    further: Sequence[str] = (),
+    *,
+    devices: Devices = UNKNOWN,
+    thinks: bool = False,
+) -> list[str]:
     """The command line of vLLM for a target; ``serve.vllm_args`` and ``further`` come last, and so win.
+
+    ``thinks``: whether replies begin with reasoning. Without ``devices`` vLLM finds out where the model goes.
 
     Raises:
         ConfigError: they set what this command sets itself.
-        ModelError: the model writes calls in no form that we know a parser of vLLM for.
+        ModelError: the model writes calls in no form that we know a parser of vLLM for, or fits nowhere.
     """
     extra = [*config.serve.vllm_args, *further]
     clash = next((flag for flag in extra if flag.split("=")[0] in OURS), None)
@@ -62,30 +90,93 @@ def build_argv(config: RunConfig, target: Target, port: int, further: Sequence[s
         raise ConfigError(f"{clash}: set it with a flag before --, or in the serve section")
     model_type, template, template_file = read_template(target)
     argv = [target.vllm, "serve", target.source, "--host", config.serve.host, "--port", str(port)]
-    if target.adapter is None:
-        argv += ["--served-model-name", target.name]
-    else:
-        # The base needs a name of its own: the adapter has the one that clients ask for.
-        rank = json.loads((target.adapter / "adapter_config.json").read_text(encoding="utf-8")).get("r", 16)
-        argv += ["--served-model-name", f"{target.name}/base", "--enable-lora"]
-        argv += ["--max-lora-rank", str(max(8, 1 << (int(rank) - 1).bit_length()))]
-        argv += ["--lora-modules", f"{target.name}={target.adapter}"]
-    if "--tool-call-parser" not in {flag.split("=")[0] for flag in extra}:
-        argv += ["--tool-call-parser", _find_parser(model_type, template)]
+    argv += _name_flags(target)
+    argv += family_flags(
+        model_type,
+        template,
+        thinks=thinks,
+        template_kwargs=config.sft.template_kwargs,
+        given=extra,
+    )
     argv += ["--enable-auto-tool-choice"]
-    if config.serve.max_model_len is not None:
-        argv += ["--max-model-len", str(config.serve.max_model_len)]
     if template_file is not None:
         argv += ["--chat-template", str(template_file)]
-    return argv + extra
+    if config.serve.drain_s >= 1:
+        argv += ["--shutdown-timeout", str(math.ceil(config.serve.drain_s))]  # vLLM's own is 0: replies break off
+    argv += _dtype_flags(config, target, extra)
+    return argv + device_flags(config.serve, target, devices, extra) + extra
 
 
-def _find_parser(model_type: str, template: str | None) -> str:
+def _name_flags(target: Target) -> list[str]:
+    if target.adapter is None:
+        return ["--served-model-name", target.name]
+    settings = _read_json(target.adapter / "adapter_config.json")
+    found = [what for key, what in LORA_ONLY.items() if settings.get(key)]
+    found += ["whole modules (modules_to_save)"] if settings.get("modules_to_save") else []
+    if found:
+        raise ModelError(
+            f"{target.adapter}: an adapter with {' and '.join(found)}; vLLM serves plain LoRA only: merge it first "
+            "(python -m merge), or use serve.engine=transformers"
+        )
+    ranks = [settings.get("r", 16), *(settings.get("rank_pattern") or {}).values()]
+    rank = max(8, 1 << (max(int(rank) for rank in ranks) - 1).bit_length())
+    # The base needs a name of its own: the adapter has the one that clients ask for.
+    flags = ["--served-model-name", f"{target.name}/base", "--enable-lora", "--max-lora-rank", str(rank)]
+    flags += ["--lora-modules", f"{target.name}={target.adapter}"]
+    return flags + (["--tokenizer", target.tokenizer] if target.tokenizer != target.source else [])
+
+
+def begins_with_reasoning(config: RunConfig, target: Target) -> bool:
+    """Whether replies begin with reasoning; the tokenizer is loaded only where the chat template leaves it open.
+
+    Raises:
+        ModelError: the tokenizer cannot be loaded.
+    """
+    model_type, template, _ = read_template(target)
     try:
         dialect = dialect_for(model_type, template)
-    except ModelError as error:
-        raise ModelError(f"{error}, or name a parser of vLLM's: -- --tool-call-parser NAME") from None
-    return vllm_parser(dialect)
+    except ModelError:
+        return False
+    family = FAMILIES[dialect]
+    if not family.reasoning or family.always or (template is not None and "<think>" not in template):
+        return False
+    if template is None:
+        return any(word in model_type.lower() for word in ("qwen3", "qwq", "glm", "-r1", "nemotron"))
+    from toolwright.model import load_tokenizer
+
+    tokenizer = load_tokenizer(target.tokenizer)
+    return thinks(tokenizer, dialect, config.sft.template_kwargs, _trained_replies(config, target, tokenizer))
+
+
+def _trained_replies(config: RunConfig, target: Target, tokenizer: Any) -> list[str]:
+    """Assistant turns as training rendered them; none for a model that was not trained here."""
+    if target.run is None and target.adapter is None:
+        return []
+    replies = []
+    for conversation in read_conversations(target.run or run_dir(config)):
+        roles = [message.role for message in conversation.messages]
+        if "assistant" in roles:
+            last = len(roles) - 1 - roles[::-1].index("assistant")
+            kwargs = {**config.sft.template_kwargs, **conversation.chat_template_kwargs}
+            whole, before = conversation.messages[: last + 1], conversation.messages[:last]
+            text = render_prompt(tokenizer, whole, conversation.tools, add_generation_prompt=False, **kwargs)
+            replies.append(text.removeprefix(render_prompt(tokenizer, before, conversation.tools, **kwargs)))
+        if len(replies) == 20:
+            break
+    return replies
+
+
+def _dtype_flags(config: RunConfig, target: Target, extra: Sequence[str]) -> list[str]:
+    """vLLM makes float16 of float32, in which a model that was trained in another type can overflow."""
+    settings = _read_json(Path(target.source) / "config.json")
+    stored = settings.get("dtype") or settings.get("torch_dtype")
+    return ["--dtype", config.serve.dtype] if stored == "float32" and not names_flag(extra, "--dtype") else []
+
+
+def child_environment(config: RunConfig, target: Target, devices: Devices) -> dict[str, str]:
+    """Environment of vLLM; the key goes there, where a list of processes does not show it."""
+    key = {} if target.api_key is None else {"VLLM_API_KEY": target.api_key}
+    return {**os.environ, **device_environment(config.serve, target, devices), **key}
 
 
 def read_template(target: Target) -> tuple[str, str | None, Path | None]:
@@ -112,55 +203,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ModelError(f"{path}: not JSON ({error}); save the model anew") from None
     return content if isinstance(content, dict) else {}
-
-
-def child_environment(target: Target) -> dict[str, str] | None:
-    """Environment of vLLM: the key goes there, where a list of processes does not show it."""
-    import os
-
-    return None if target.api_key is None else {**os.environ, "VLLM_API_KEY": target.api_key}
-
-
-def _attend(
-    config: RunConfig, target: Target, process: "subprocess.Popen[bytes]", url: str, stopping: threading.Event
-) -> int:
-    if not _wait_until_healthy(process, url, stopping):
-        return 0
-    announce(config, target, url)
-    if config.serve.smoke or config.serve.check:
-        passed = report(smoke_test(url, target, smoke_request(config, target)))
-        if config.serve.check:
-            return 0 if passed else 1
-    while not stopping.wait(LOOK_S):
-        _require_alive(process)
-    return 0
-
-
-def _wait_until_healthy(process: "subprocess.Popen[bytes]", url: str, stopping: threading.Event) -> bool:
-    """Wait as long as vLLM takes, which can be minutes; false when told to stop meanwhile."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while not stopping.wait(LOOK_S):
-        _require_alive(process)
-        try:
-            with opener.open(f"{url}/health", timeout=5):
-                return True
-        except (urllib.error.URLError, OSError):
-            continue
-    return False
-
-
-def _require_alive(process: "subprocess.Popen[bytes]") -> None:
-    code = process.poll()
-    if code is not None:
-        raise EndpointError(f"vllm serve ended with code {code}; its own messages are above")
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is None:
-        process.terminate()
-    deadline = time.monotonic() + STOP_S
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if process.poll() is None:
-        process.kill()
-    process.wait()

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from families import template_text
+from families import family_tokenizer, template_text
 
+from serve.families import FAMILIES as FAMILY_TABLE
+from serve.families import NEMOTRON, family_flags, thinks
 from serve.target import Target
 from serve.vllm import build_argv
 from toolwright.config import RunConfig, ServeConfig
-from toolwright.dialect import DIALECTS
+from toolwright.dialect import DIALECTS, dialect_for
 from toolwright.errors import ConfigError, ModelError
 
 FAMILIES = {
@@ -47,7 +49,8 @@ def test_a_merged_model_is_served_with_its_name_and_parser(tmp_path: Path) -> No
     line = argv(target, "--dtype", "half", max_model_len=4096, vllm_args=["--enforce-eager"])
     assert line == (
         f"/venv/bin/vllm serve {model} --host 127.0.0.1 --port 8001 --served-model-name merged "
-        "--tool-call-parser hermes --enable-auto-tool-choice --max-model-len 4096 --enforce-eager --dtype half"
+        "--tool-call-parser hermes --enable-auto-tool-choice --shutdown-timeout 30 --max-model-len 4096 "
+        "--enforce-eager --dtype half"
     ).split(" ")
     assert "secret" not in " ".join(line)
 
@@ -111,3 +114,104 @@ def test_a_dialect_without_a_parser_in_vllm_says_what_to_do(tmp_path: Path, monk
 def test_flags_that_this_command_sets_are_refused(flag: str) -> None:
     with pytest.raises(ConfigError, match=f"{flag}: set it with a flag before --"):
         argv(Target("m", "Qwen/Qwen3-4B", vllm="vllm"), flag)
+
+
+TOOL_PARSERS = """
+apertus cohere_command3 cohere_command4 deepseek_v3 deepseek_v31 deepseek_v32 deepseek_v4 deepseek_v41 dots ernie45
+functiongemma gemma4 gigachat3 glm45 glm47 granite granite-20b-fc granite4 hermes hf hunyuan_a13b hy_v3 hy_v4 inkling
+internlm jamba k2_horizon kimi_k2 kimi_k3 lfm2 ling3 llama3_json llama4_json llama4_pythonic longcat mimo minicpm5
+minimax_m2 minimax_m3 mistral muse_glimmer olmo3 openai phi4_mini_json plamo3 poolside_v1 pythonic qwen3_coder
+qwen3_json qwen3_xml seed_oss step3 step3p5 xlam
+"""
+REASONING_PARSERS = """
+cohere_command3 cohere_command4 deepseek_r1 deepseek_v3 deepseek_v4 deepseek_v41 ernie45 gemma4 glm45 glm47 granite
+granite_thinking_parser hf holo2 hunyuan_a13b hy_v3 hy_v4 inkling k2_horizon kimi_k2 kimi_k3 ling3 mimo minicpmv
+minimax_m2 minimax_m2_append_think minimax_m3 mistral muse_glimmer nemotron_v3 olmo3 openai_gptoss plamo3 poolside_v1
+qwen3 seed_oss step3 step3p5
+"""
+
+
+def test_every_parser_that_we_name_is_one_of_vllm_0_32() -> None:
+    """The names are those that vllm 0.32.0 registers, read on 21 November 2026."""
+    assert FAMILY_TABLE.keys() == DIALECTS.keys()
+    assert {dialect.vllm_parser for dialect in DIALECTS.values()} <= set(TOOL_PARSERS.split())
+    named = {family.reasoning for family in FAMILY_TABLE.values()} - {""}
+    assert named | {NEMOTRON} <= set(REASONING_PARSERS.split())
+
+
+@pytest.mark.parametrize(
+    ("family", "kwargs", "replies", "parser"),
+    [
+        ("qwen3", {}, (), "qwen3"),
+        ("qwen3", {"enable_thinking": False}, (), None),
+        ("qwen3", {}, ("<tool_call>", "Sure."), None),
+        ("qwen3", {}, ("<think>\n\n</think>\n\n<tool_call>",), "qwen3"),
+        ("qwen3_instruct_2507", {}, (), None),
+        ("qwen2_5", {}, (), None),
+        ("qwen3_5_think", {}, ("Sure.",), "qwen3"),
+        ("qwen3_5_nothink", {}, (), None),
+        ("nemotron_3_nano", {}, (), "nemotron_v3"),
+        ("deepseek_r1_distill", {}, (), "deepseek_r1"),
+        ("glm4moe", {}, (), "glm45"),
+        ("gptoss", {}, (), "openai_gptoss"),
+        ("cohere2", {}, (), "cohere_command3"),
+        ("gemma4", {}, (), "gemma4"),
+        ("muse_glimmer", {}, (), "muse_glimmer"),
+        ("llama3_1", {}, (), None),
+        ("lfm2", {}, (), None),
+    ],
+)
+def test_reasoning_is_parsed_only_where_the_model_reasons(
+    family: str, kwargs: dict[str, Any], replies: tuple[str, ...], parser: str | None
+) -> None:
+    """vLLM's parser would take a whole reply for reasoning if it has no mark that ends it."""
+    tokenizer = family_tokenizer(family)
+    dialect = dialect_for(family, tokenizer.chat_template)
+    flags = family_flags(
+        family,
+        tokenizer.chat_template,
+        thinks=thinks(tokenizer, dialect, kwargs, replies),
+        template_kwargs=kwargs,
+        given=(),
+    )
+    assert (flags[flags.index("--reasoning-parser") + 1] if "--reasoning-parser" in flags else None) == parser
+    if kwargs:
+        assert flags[-2:] == ["--default-chat-template-kwargs", json.dumps(kwargs)]
+
+
+def test_what_the_user_gives_is_not_given_twice() -> None:
+    given = ("--reasoning-parser=mine", "--tool-call-parser", "x", "--default-chat-template-kwargs", "{}")
+    flags = family_flags("qwen3", HERMES, thinks=True, template_kwargs={"a": 1}, given=given)
+    assert flags == []
+
+
+def test_mistral_is_rendered_with_the_template_that_it_learnt(tmp_path: Path) -> None:
+    template = "{{ bos_token }}[AVAILABLE_TOOLS]{{ tools }}[TOOL_CALLS]{{ messages }}[/TOOL_CALLS]"
+    model = make_dir(tmp_path / "m", {"model_type": "mistral"}, template)
+    line = argv(Target("m", str(model), vllm="vllm"))
+    assert line[line.index("--tokenizer-mode") + 1] == "hf"
+    assert line[line.index("--reasoning-parser") + 1] == "mistral"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"r": 8, "use_dora": True}, "an adapter with DoRA; vLLM serves plain LoRA only: merge it first"),
+        ({"r": 8, "modules_to_save": ["lm_head"]}, "an adapter with whole modules"),
+    ],
+)
+def test_an_adapter_that_vllm_does_not_serve_is_refused(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    model = make_dir(tmp_path / "m", {"model_type": "qwen3"}, HERMES)
+    adapter = make_dir(tmp_path / "a", {}, HERMES)
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match=message):
+        argv(Target("m", str(model), adapter, vllm="vllm"))
+
+
+def test_an_adapter_brings_its_tokenizer_and_its_largest_rank(tmp_path: Path) -> None:
+    model = make_dir(tmp_path / "m", {"model_type": "qwen3"}, HERMES)
+    adapter = make_dir(tmp_path / "a", {}, HERMES)
+    (adapter / "adapter_config.json").write_text(json.dumps({"r": 8, "rank_pattern": {"q_proj": 100}}))
+    (adapter / "tokenizer.json").write_text("{}")
+    line = " ".join(argv(Target("m", str(model), adapter, vllm="vllm")))
+    assert f"--max-lora-rank 128 --lora-modules m={adapter} --tokenizer {adapter}" in line
