@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from toolwright.errors import DataError, ModelError, ToolwrightError
+from toolwright.errors import DataError, ToolwrightError
 
 RETRY_AFTER_S = 2
 GONE = 499
@@ -45,9 +45,7 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (BusyError, 503),
     (FailedError, 500),
     (DataError, 400),
-    (ModelError, 400),
 )
-"""A chat template that refuses the messages is the client's mistake; a model that fails is not."""
 CODES: dict[type[Exception], str] = {ContextError: "context_length_exceeded", NotFoundError: "model_not_found"}
 
 

@@ -24,7 +24,7 @@ from serve.fields import (
 )
 from toolwright.dialect import begin_call, opened_reasoning, render_assistant, render_calls, render_prompt
 from toolwright.engine import Engine, GenerationRequest
-from toolwright.errors import DataError
+from toolwright.errors import DataError, ModelError
 from toolwright.records import Message, ToolCall, ToolSpec, explain
 from toolwright.words import shorten
 
@@ -149,11 +149,15 @@ def render(
     """The prompt of a conversation.
 
     Raises:
-        DataError: a message or a keyword is wrong.
-        ModelError: the chat template refuses the messages.
+        DataError: a message or a keyword is wrong, or the chat template refuses the messages.
     """
     keywords = read_template_kwargs(template_kwargs, _TAKEN)
-    return render_prompt(engine.tokenizer, read_messages(messages), tools, **{**keywords, **further})
+    read = read_messages(messages)
+    try:
+        return render_prompt(engine.tokenizer, read, tools, **{**keywords, **further})
+    except ModelError as error:
+        # Without its beginning, which names the directory of the model.
+        raise DataError(f"messages: {str(error).partition(': ')[2]}") from None
 
 
 def build_job(request: ChatRequest, engine: Engine, dialect: str, stop_ids: frozenset[int], fresh_seed: int) -> Job:
@@ -161,8 +165,7 @@ def build_job(request: ChatRequest, engine: Engine, dialect: str, stop_ids: froz
 
     Raises:
         ContextError: a prompt that is too long.
-        DataError: wrong messages, tools or values.
-        ModelError: the chat template refuses the messages.
+        DataError: wrong messages, tools or values, or the chat template refuses the messages.
     """
     tools = read_tools(request.tools)
     choice = read_tool_choice(request.tool_choice, tools)

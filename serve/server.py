@@ -1,19 +1,29 @@
-"""Runs the small server: address first, then the model, then requests, then the proof that calls come back parsed."""
+"""Runs the small server: address first, then the model, then requests, then the proof that calls come back parsed.
+
+The first SIGTERM or Ctrl-C lets replies under way end within ``serve.drain_s``, the second ends them.
+"""
 
 import asyncio
+import contextlib
+import os
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from serve.smoke import report, smoke_request, smoke_test
+from serve.smoke import prove
 from serve.target import Target
 from toolwright.config import RunConfig
 from toolwright.errors import ConfigError
 
-GRACE_S = 3.0
-"""How long replies under way may take when the server is told to stop."""
+if TYPE_CHECKING:
+    from serve.gate import Gate
+    from toolwright.engine import Engine
+
+CLOSE_S = 5.0
+"""How long clients get at the end to read what was written."""
 LONGEST = 8192
 """Prompt and reply together where nobody says, in tokens: the cache of a CPU is not for the 128k of a model card."""
 
@@ -59,50 +69,112 @@ def address(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+class Stop:
+    """Set by signals: ``asked`` by the first, ``hurry`` by the second; a third ends the process as it is."""
+
+    def __init__(self) -> None:
+        self.asked, self.hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signals(self) -> None:
+        """Let SIGTERM and SIGINT set it."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._take)
+
+    def _take(self) -> None:
+        if self.hurry.is_set():
+            os._exit(1)
+        (self.hurry if self.asked.is_set() else self.asked).set()
+
+
 async def _serve(config: RunConfig, target: Target, listener: socket.socket, url: str) -> int:
     import uvicorn
 
-    from serve.app import build_app
-    from toolwright.engine import Engine
-    from toolwright.model import quiet_libraries
+    from serve.connections import Connection
+    from serve.gate import Gate
 
-    quiet_libraries()
-    engine = Engine.load(
-        target.source,
-        target.adapter,
-        config.serve.dtype,
-        config.threads,
-        max_batch=config.serve.max_batch,
-        max_tokens_total=config.serve.max_model_len or LONGEST,
-        prefill_tokens=1024,
+    class Server(uvicorn.Server):
+        def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # ours: Stop
+            return contextlib.nullcontext()
+
+    _allow_many_connections()
+    stop, gate = Stop(), Gate(api_key=target.api_key)
+    stop.on_signals()
+    settings = uvicorn.Config(
+        gate,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=int(CLOSE_S),
     )
-    app = build_app(engine, target.name, target.api_key)
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30, lifespan="on", access_log=False)
-    )
-    # uvicorn stops on these signals, and then raises them again for whoever was there before: nobody.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+    server = Server(settings)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.02)
-    code = 0
-    if server.started:
-        announce(config, target, url)
-        code = await _prove(config, target, url, serving)
-    if config.serve.check:
+    try:
+        return await _open(config, target, url, gate, stop)
+    finally:
         server.should_exit = True
-    await _finish(server, serving, app)
+        await serving
+
+
+async def _open(config: RunConfig, target: Target, url: str, gate: "Gate", stop: Stop) -> int:
+    """Load the model, answer requests until the end, and drain."""
+    engine = await _load(config, target, stop)
+    from serve.app import open_gate
+
+    app = open_gate(gate, engine, target.name, config.serve)
+    async with app.router.lifespan_context(app):
+        announce(config, target, url)
+        code = await _prove(config, target, url, stop)
+        if not config.serve.check:
+            await stop.asked.wait()
+        gate.draining = True
+        await _drain(gate, stop, config.serve.drain_s)
+        app.state.serving.stop()
     return code
 
 
-async def _finish(server: Any, serving: asyncio.Task[None], app: Any) -> None:
-    """Wait for the end; replies under way get a little time, then their clients are told that there is no more."""
-    while not server.should_exit and not serving.done():
-        await asyncio.sleep(0.1)
-    await asyncio.wait({serving}, timeout=GRACE_S)
-    app.state.serving.batch.end_all("the server was stopped")
-    await serving
+async def _load(config: RunConfig, target: Target, stop: Stop) -> "Engine":
+    """Load the model in a thread: meanwhile the server says that it is loading."""
+
+    def load() -> "Engine":
+        from toolwright.engine import Engine
+        from toolwright.model import quiet_libraries
+
+        quiet_libraries()
+        return Engine.load(
+            target.source,
+            target.adapter,
+            config.serve.dtype,
+            config.threads,
+            max_batch=config.serve.max_batch,
+            max_tokens_total=config.serve.max_model_len or LONGEST,
+            prefill_tokens=1024,
+        )
+
+    loading, asked = asyncio.create_task(asyncio.to_thread(load)), asyncio.create_task(stop.asked.wait())
+    await asyncio.wait({loading, asked}, return_when=asyncio.FIRST_COMPLETED)
+    if not loading.done():
+        sys.stdout.flush()
+        os._exit(0)  # nobody has been answered yet, and a thread that loads cannot be stopped
+    asked.cancel()
+    return loading.result()
+
+
+async def _drain(gate: "Gate", stop: Stop, seconds: float) -> None:
+    """Wait until all requests are answered, for so long, or until there is a hurry."""
+    if gate.open:
+        print(f"stopping: replies under way get {seconds:g} s; a second signal ends them", file=sys.stderr, flush=True)
+    deadline = asyncio.get_running_loop().time() + seconds
+    while gate.open and not stop.hurry.is_set() and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.05)
+
+
+def _allow_many_connections() -> None:
+    """Use as many file descriptors as we may: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if most == resource.RLIM_INFINITY else min(most, 65536)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def announce(config: RunConfig, target: Target, url: str) -> None:
@@ -115,13 +187,13 @@ def announce(config: RunConfig, target: Target, url: str) -> None:
         )
 
 
-async def _prove(config: RunConfig, target: Target, url: str, serving: asyncio.Task[None]) -> int:
+async def _prove(config: RunConfig, target: Target, url: str, stop: Stop) -> int:
     if not (config.serve.smoke or config.serve.check):
         return 0
-    request = smoke_request(config, target)
-    proof = asyncio.create_task(asyncio.to_thread(smoke_test, url, target, request))
-    await asyncio.wait({proof, serving}, return_when=asyncio.FIRST_COMPLETED)
+    proof = asyncio.create_task(asyncio.to_thread(prove, config, target, url, stopped=stop.asked.is_set))
+    asked = asyncio.create_task(stop.asked.wait())
+    await asyncio.wait({proof, asked}, return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
     if not proof.done():
         return 0  # told to stop meanwhile
-    passed = report(proof.result())
-    return 0 if passed or not config.serve.check else 1
+    return 0 if proof.result() or not config.serve.check else 1

@@ -14,8 +14,7 @@ def count_tokens(engine: Engine, body: dict[str, Any]) -> dict[str, Any]:
     """Token ids of messages with tools, or of a text.
 
     Raises:
-        DataError: neither is there, or a field is wrong.
-        ModelError: the chat template refuses the messages.
+        DataError: neither is there, a field is wrong, or the chat template refuses the messages.
     """
     if isinstance(body.get("messages"), list):
         tools, keywords = body.get("tools"), body.get("chat_template_kwargs")

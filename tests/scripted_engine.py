@@ -12,6 +12,7 @@ import openai
 import uvicorn
 
 from serve.app import build_gate
+from serve.connections import Connection
 from serve.server import address, listen
 from toolwright.engine import Event, GenerationRequest, GenerationResult
 from toolwright.engine.core import cut_at
@@ -86,7 +87,8 @@ class ScriptedEngine:
 def running(engine: Any, **options: Any) -> Iterator[str]:
     """Serve an engine from a thread; yields the URL."""
     with listen("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(build_gate(engine, "m", **options), log_level="error"))
+        gate = build_gate(engine, "m", **options)
+        server = uvicorn.Server(uvicorn.Config(gate, http=Connection, lifespan="on", log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
