@@ -1,0 +1,95 @@
+"""What a run's directory says about how it was made, as words for a command: for commands that get no configuration.
+
+Reads the manifests of ``merged`` and of the adapters, an adapter's ``adapter_config.json``, and the names of the files
+in ``configs/``; writes nothing.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from toolwright.artifacts import Manifest, fingerprint, hash_of, read_manifest, require
+from toolwright.config import MergeConfig
+from toolwright.config_file import find_file
+from toolwright.errors import ConfigError
+
+ADAPTERS = ("rl", "sft")
+
+
+def recall_run(run: Path, given: Collection[str] = ()) -> list[str]:
+    """A configuration file, if one has the run's name, and overrides that make a configuration the run's own.
+
+    ``given`` are keys that the user names himself, so that they are not looked for.
+
+    Raises:
+        ArtifactError: no finished ``merged`` in it.
+        ConfigError: it was merged from what is not there; says what to name.
+    """
+    merged = require(run / "merged", made_by="python -m merge")
+    words = [f"name={run.resolve().name}", f"runs_dir={run.resolve().parent}"]
+    if "merge.adapter" not in given:
+        adapters = list(_adapters(run, merged))
+        words += [
+            f"merge.adapter={','.join(f'{name}:{weight:g}' if weight != 1 else name for name, weight in adapters)}"
+        ]
+        words += [f"model={_base(run, adapters[0][0], merged)}"] if "model" not in given else []
+    known = MergeConfig.model_fields.keys() - {"adapter", "base", "out"}
+    settings = {key: value for key, value in merged.settings.items() if key in known}
+    words += [
+        f"merge.{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()
+    ]
+    file = _configuration(run.resolve().name)
+    return [str(file), *words] if file else words
+
+
+def adapter_inputs(inputs: Mapping[str, str]) -> dict[str, str]:
+    """Of a merge's inputs the adapters, in the order in which they were applied."""
+    return {name: value for name, value in inputs.items() if name.startswith("adapter")}
+
+
+def base_hash(base: str) -> str:
+    """What a manifest lists for a base model: the hash of a directory's content, or of a hub id."""
+    path = find_file(Path(base))
+    return fingerprint(path) if path.is_dir() else hash_of(base)
+
+
+def _adapters(run: Path, merged: Manifest) -> Iterator[tuple[str, float]]:
+    """The run's adapters that were merged, by their hashes, each with its weight."""
+    there = {name: manifest.sha256 for name in ADAPTERS if (manifest := read_manifest(run / name / "adapter"))}
+    wanted = list(adapter_inputs(merged.inputs).values())
+    weights: list[Any] = merged.settings.get("weights") or [1.0] * len(wanted)
+    for sha256, weight in zip(wanted, weights, strict=True):
+        name = next((name for name, found in there.items() if found == sha256), None)
+        if name is None:
+            raise ConfigError(
+                f"{run}: merged was made from an adapter (SHA-256 {sha256[:12]}…) that is neither its rl nor its sft; "
+                "merge again, or name it: merge.adapter=DIR model=DIR"
+            )
+        yield name, float(weight)
+
+
+def _base(run: Path, adapter: str, merged: Manifest) -> str:
+    settings = json.loads((run / adapter / "adapter/adapter_config.json").read_text(encoding="utf-8"))
+    named = str(settings.get("base_model_name_or_path"))
+    if base_hash(named) != merged.inputs.get("model"):
+        raise ConfigError(
+            f"{run}: the base that its adapter names ({named}) is not the one that was merged into; name that: "
+            f"toolwright verify {run} model=DIR"
+        )
+    return named
+
+
+def _configuration(name: str) -> Path | None:
+    """The one file in ``configs/`` whose run has this name."""
+    found = []
+    for path in sorted(find_file(Path("configs")).glob("*.yaml")):
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError):
+            continue
+        if isinstance(content, dict) and content.get("name") == name:
+            found.append(path)
+    return found[0] if len(found) == 1 else None
