@@ -65,8 +65,7 @@ def _run(argv: Sequence[str] | None) -> int:
 def upload_command(output: Path) -> str:
     """The line that publishes a model directory, without the files in it that are not part of a model."""
     name = output.resolve().parent.name if output.name == "merged" else output.resolve().name
-    strange = foreign_files(output)
-    exclude = f" --exclude {' '.join(map(shlex.quote, strange))}" if strange else ""
+    exclude = "".join(f" --exclude {shlex.quote(name)}" for name in foreign_files(output))
     return f"hf upload YOUR_NAME/{name} {shlex.quote(str(output))}{exclude}"
 
 

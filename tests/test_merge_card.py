@@ -163,7 +163,7 @@ def test_what_is_no_part_of_a_model_is_not_published(tmp_path: Path, make_model:
     assert upload_command(output) == f"hf upload YOUR_NAME/{tmp_path.name} {output}"
     for name in ("optimizer.pt", "a b.log", ".key"):
         (output / name).write_text("x")
-    assert upload_command(output).endswith("--exclude .key 'a b.log' optimizer.pt")
+    assert upload_command(output).endswith("--exclude .key --exclude 'a b.log' --exclude optimizer.pt")
 
 
 def test_a_directory_that_has_not_its_name_yet_is_called_by_it(
