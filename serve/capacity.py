@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serve.measure import free_memory, other_device, read_gpus, read_shape
-from serve.placement import GIB, LEAST_TOKENS, Gpu, Shape, Wishes, cpu_cache_gib, place, tokens_in
+from serve.placement import EASILY, GIB, LEAST_TOKENS, Gpu, Shape, Wishes, cpu_cache_gib, place, tokens_in
 from serve.target import Target
 from toolwright.config import ServeConfig
 
@@ -56,7 +56,7 @@ def device_flags(serve: ServeConfig, target: Target, devices: Devices, given: Se
     """
     wishes = Wishes(serve.memory_share, serve.tensor_parallel, serve.data_parallel, serve.max_model_len)
     shape = shape_of(serve, target)
-    chosen: dict[str, float | int | None] = {flag: getattr(wishes, key) for flag, key in KEYS.items()}
+    chosen: dict[str, float | int | str | None] = {flag: getattr(wishes, key) for flag, key in KEYS.items()}
     if devices.gpus and shape is not None and not any(names_flag(given, flag) for flag in EXPERT.split()):
         placement = place(target.name, shape, devices.gpus, wishes)
         chosen = {flag: getattr(placement, key) for flag, key in KEYS.items()}
@@ -67,7 +67,7 @@ def device_flags(serve: ServeConfig, target: Target, devices: Devices, given: Se
         word
         for flag, value in chosen.items()
         if value is not None and not (flag in one and value == 1) and not names_flag(given, flag)
-        for word in (flag, f"{value:.12g}")
+        for word in (flag, str(value))
     ]
     return flags + (["--enforce-eager"] if devices.cpu and not names_flag(given, "--enforce-eager") else [])
 
@@ -89,7 +89,7 @@ def _cpu_cache(shape: Shape, free: int) -> int:
     return cpu_cache_gib(free, shape.weights, shape.cache_bytes(longest))
 
 
-def _cpu_length(shape: Shape, free: int) -> int | None:
-    """The longest conversation that the cache has room for; none where the model's own length fits."""
-    fits = tokens_in(shape, _cpu_cache(shape, free) * GIB)
-    return None if shape.longest is None or fits >= shape.longest or fits < LEAST_TOKENS else fits // 256 * 256
+def _cpu_length(shape: Shape, free: int) -> str | None:
+    """None where the model's own length fits easily; otherwise vLLM measures what does."""
+    easily = shape.longest is not None and tokens_in(shape, _cpu_cache(shape, free) * GIB) >= EASILY * shape.longest
+    return None if easily else "auto"

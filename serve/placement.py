@@ -7,6 +7,7 @@ fit.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from toolwright.errors import ModelError
 
@@ -15,10 +16,13 @@ MOST_SHARE = 0.92
 """Of a GPU's memory, as vLLM takes it by default."""
 SPARE_BYTES = GIB // 2
 """Left free beside vLLM: its CUDA context and those of its neighbours."""
-WORK_BYTES = int(1.5 * GIB)
-"""What vLLM needs on each GPU besides weights and cache: activations of a batch, captured graphs, NCCL."""
+WORK_BYTES, WORK_BYTES_LARGE, LARGE = int(1.5 * GIB), 3 * GIB, 70 * GIB
+"""What vLLM needs on each GPU besides weights and cache: activations of a batch, logits, captured graphs, NCCL. On a
+GPU of 70 GiB and more its batches are four times as large."""
 USEFUL_TOKENS = 32_768
 """A cache for fewer serves few clients at once: eight conversations of 4,096 tokens."""
+EASILY = 1.3
+"""How much more than the longest conversation the cache must hold before we trust our own estimate."""
 LEAST_TOKENS = 2_048
 """A shorter conversation with tools is none."""
 
@@ -71,11 +75,14 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Placement:
-    """What vLLM is told; ``max_model_len`` is none where the model's own length fits."""
+    """What vLLM is told, and about how many tokens it will have room to cache.
+
+    ``max_model_len`` is none where the model's own length fits easily, and "auto" where vLLM has to measure what fits.
+    """
 
     tensor_parallel: int
     data_parallel: int
-    max_model_len: int | None
+    max_model_len: int | Literal["auto"] | None
     memory_share: float
     cache_tokens: int
 
@@ -89,7 +96,6 @@ def place(name: str, shape: Shape, gpus: Sequence[Gpu], wishes: Wishes) -> Place
         ModelError: it does not fit; says what would.
     """
     share = wishes.memory_share or free_share(gpus)
-    longest = wishes.max_model_len or shape.longest
     useful = max(USEFUL_TOKENS, wishes.max_model_len or 0)
     least = wishes.max_model_len or min(LEAST_TOKENS, shape.longest or LEAST_TOKENS)
     sizes = [wishes.tensor_parallel] if wishes.tensor_parallel else splits(shape, len(gpus))
@@ -106,9 +112,13 @@ def place(name: str, shape: Shape, gpus: Sequence[Gpu], wishes: Wishes) -> Place
             f"{name}: {copies} copies on {size} GPUs each need {size * copies}, and there are {len(gpus)}; lower "
             "serve.data_parallel or serve.tensor_parallel"
         )
-    fits = longest is not None and room[size] >= longest
-    length = wishes.max_model_len if wishes.max_model_len or fits else room[size] // 256 * 256
-    return Placement(size, copies, length, share, room[size])
+    easily = shape.longest is not None and room[size] >= EASILY * shape.longest
+    return Placement(size, copies, wishes.max_model_len or (None if easily else "auto"), share, room[size])
+
+
+def work_bytes(gpus: Sequence[Gpu]) -> int:
+    """What vLLM needs on each GPU besides weights and cache."""
+    return WORK_BYTES_LARGE if min(gpu.total for gpu in gpus) >= LARGE else WORK_BYTES
 
 
 def free_share(gpus: Sequence[Gpu]) -> float:
@@ -128,7 +138,7 @@ def splits(shape: Shape, count: int) -> list[int]:
 
 def cache_tokens(shape: Shape, gpus: Sequence[Gpu], size: int, share: float) -> int:
     """Tokens of one conversation that a copy on ``size`` GPUs has room to cache; 0 if the weights do not fit."""
-    room = min(gpu.total for gpu in gpus) * share - WORK_BYTES - shape.weights / size
+    room = min(gpu.total for gpu in gpus) * share - work_bytes(gpus) - shape.weights / size
     return tokens_in(shape, room, size)
 
 
@@ -169,12 +179,12 @@ def _too_small(name: str, shape: Shape, gpus: Sequence[Gpu], wishes: Wishes, sha
             break
     if share < MOST_SHARE - 0.1 and not wishes.memory_share:
         ways.append("free memory: others hold some of it")
-    room = (usable - WORK_BYTES) * len(gpus) * 0.8
+    room = (usable - work_bytes(gpus)) * len(gpus) * 0.8
     ways.append(f"a model of at most {max(0.0, room) / 2e9:.1f} billion parameters")
     cache = shape.cache_bytes(least)
     return (
         f"{name}: the GPU is too small: {_gb(shape.weights)} of weights, {_gb(cache)} of cache for {least} tokens and "
-        f"{_gb(WORK_BYTES)} to work with, against {has}. What would fit: {'; '.join(ways)}"
+        f"{_gb(work_bytes(gpus))} to work with, against {has}. What would fit: {'; '.join(ways)}"
     )
 
 

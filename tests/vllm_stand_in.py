@@ -2,7 +2,7 @@
 
 ``install`` writes it as a command. The environment variable ``STAND_IN`` holds what it is to do, as JSON: ``seen`` (a
 file that gets a line for each start), ``start_s``, ``die`` (words with which it ends at once), ``die_ready`` (it ends
-so soon after it is ready), ``stuck`` (SIGTERM does not end it), ``wrong_tokens``, ``answer`` (what it says, not a call).
+so soon after it is ready), ``stuck`` (SIGTERM does not end it), ``wrong_tokens``, ``answer`` (what it says: no call).
 """
 
 import json
