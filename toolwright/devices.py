@@ -72,15 +72,15 @@ TABLE: tuple[Device, ...] = (
 ``nvidia-smi`` reports it, which is less than the name says where ECC takes a part."""
 
 
-def find_device(name: str) -> Device:
-    """The device of that name; ``here`` is this machine's, measured.
+def find_device(name: str, threads: int | None = None) -> Device:
+    """The device of that name; ``here`` is this machine's, measured (a CPU with so many threads).
 
     Raises:
         ConfigError: no such device; names the nearest.
     """
     wanted = name.strip().lower()
     if wanted == HERE:
-        return here()
+        return here(threads)
     found = next((device for device in TABLE if device.name == wanted), None)
     if found is not None:
         return found

@@ -1,0 +1,140 @@
+"""A configuration on a device: what every stage is planned from, and the form of a stage's plan."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from toolwright.config import RunConfig
+from toolwright.devices import HERE, Device
+from toolwright.footprint import architecture, empty_model, with_adapter
+from toolwright.model import choose_dtype
+from toolwright.plan_measured import Measured, measured_stages
+from toolwright.plan_memory import Memory, Models
+from toolwright.plan_time import Work
+from toolwright.plan_tokens import Counts, Talk, count_conversations, mean_talk
+
+USABLE = 0.985
+"""Of a device's memory: its driver keeps the rest."""
+
+
+class StagePlan(BaseModel):
+    """What one stage takes. Bytes, seconds; ``cost`` in the currency of the prices; none: not known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    origin: Literal["estimated", "measured"] = "estimated"
+    devices: int = 1
+    memory: dict[str, float] = {}
+    memory_bytes: float | None = None
+    fits: bool | None = None
+    cure: list[str] = []
+    tokens: dict[str, float] = {}
+    time_s: float | None = None
+    cost: float | None = None
+    disk_bytes: float = 0.0
+    notes: list[str] = []
+
+
+@dataclass(frozen=True)
+class Site:
+    """A configuration on a device: what all stages are planned from."""
+
+    config: RunConfig
+    device: Device
+    devices: int
+    shape: Any
+    origin: str
+
+    @classmethod
+    def of(cls, config: RunConfig, device: Device) -> "Site":
+        """Reads the model's shape.
+
+        Raises:
+            ModelError: no such model.
+        """
+        shape, origin = architecture(config.model)
+        return cls(config, device, config.plan.devices or device.count, shape, origin)
+
+    @cached_property
+    def talk(self) -> Talk:
+        """The mean conversation."""
+        return mean_talk(self.config)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Conversations of the run."""
+        return count_conversations(self.config)
+
+    @cached_property
+    def measured(self) -> Mapping[str, Measured]:
+        """What earlier stages measured; only of use where the plan is for this machine."""
+        return measured_stages(self.config) if self.device.name == HERE else {}
+
+    @cached_property
+    def sft(self) -> Models:
+        """What SFT trains."""
+        section = self.config.sft
+        attention = section.attention if section.packing == "none" else None
+        dtype = choose_dtype(section.dtype)
+        base = empty_model(self.shape, dtype, attention)
+        if section.method == "full":
+            return Models(base, base)
+        return Models(base, with_adapter(empty_model(self.shape, dtype, attention), section.lora, "sft.lora"))
+
+    @cached_property
+    def rl(self) -> Models:
+        """What RL trains."""
+        section = self.config.rl
+        lora, name = (self.config.sft.lora, "sft.lora") if section.start == "sft" else (section.lora, "rl.lora")
+        base = empty_model(self.shape, section.dtype)
+        return Models(base, with_adapter(empty_model(self.shape, section.dtype), lora, name))
+
+    @property
+    def work(self) -> Work:
+        """Operations of a token."""
+        return Work.of(self.sft)
+
+    def with_config(self, config: RunConfig) -> "Site":
+        """The same with other settings."""
+        return Site(config, self.device, config.plan.devices or self.device.count, self.shape, self.origin)
+
+    def with_device(self, device: Device) -> "Site":
+        """The same elsewhere."""
+        return Site(self.config, device, self.devices, self.shape, self.origin)
+
+    def fits(self, memory: Memory) -> bool:
+        """Whether a device holds this."""
+        return memory.total <= self.device.memory * USABLE
+
+    def price(self, time_s: float | None, devices: int) -> float | None:
+        """Of the devices for that time."""
+        price = self.config.plan.price_per_hour
+        return None if price is None or time_s is None else time_s / 3600 * price * devices
+
+    def finish(self, stage: str, memory: Memory | None, time_s: float | None, devices: int, **more: Any) -> StagePlan:
+        """With what was measured before, the verdict and the price."""
+        found = self.measured.get(stage)
+        parts = memory.parts if memory else {}
+        size = memory.total if memory else None
+        notes = [*(memory.notes if memory else []), *more.pop("notes", [])]
+        if found is not None:
+            notes.insert(0, found.note(size))
+            time_s = found.wall_s
+            size = found.peak_bytes if self.device.cpu else size
+        cost = more.pop("cost", self.price(time_s, devices))
+        return StagePlan(
+            stage=stage,
+            origin="measured" if found else "estimated",
+            devices=devices,
+            memory=parts,
+            memory_bytes=size,
+            fits=None if memory is None else self.fits(memory),
+            time_s=time_s,
+            cost=cost,
+            notes=notes,
+            **more,
+        )
