@@ -98,6 +98,8 @@ async def answer(request: Request, state: State, read: Callable[[dict[str, Any]]
 
 
 def _check_room(state: State) -> None:
+    if state.stopping:
+        raise BusyError("the server is stopping; try again later")
     if state.metrics.under_way >= state.most_under_way:
         raise BusyError(f"{state.metrics.under_way} requests are under way or waiting already; try again later")
 
