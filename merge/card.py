@@ -198,9 +198,19 @@ def _parity(parity: Mapping[str, Any]) -> str:
         ("method, computed in", f"{parity.get('method', 'logits')}, {parity.get('computed_in')}"),
         ("tokenizer and chat template byte-identical to the trained ones", _yes(parity.get("files_identical"))),
     ]
+    weights = parity.get("weights")
+    if weights:
+        what = f"{weights['weights']:,} weights with {weights['elements']:,} elements, further away: {weights['wrong']}"
+        found.append(("each element as PEFT makes it, but for rounding", what))
+    tensors = [len(one["tensors"]) for one in (parity.get("applied") or {}).get("adapters", ())]
+    if tensors:
+        found.append(("tensors of the adapters, each applied once", " + ".join(map(str, tensors))))
+    if parity.get("why"):
+        found.append(("why it failed", parity["why"]))
+    warnings = "".join(f"\n- {' '.join(warning.split())}" for warning in parity.get("warnings") or ())
     return (
         "## Parity\n\nBase and adapters, as PEFT runs them, against the merged weights, on fixed prompts with tools:"
-        f"\n\n{_table(('', ''), [(name, str(value)) for name, value in found])}"
+        f"\n\n{_table(('', ''), [(name, str(value)) for name, value in found])}" + (warnings and f"\n{warnings}")
     )
 
 

@@ -5,6 +5,7 @@ Reads a model directory; writes one file.
 Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (the format).
 """
 
+import json
 import math
 import os
 import shutil
@@ -122,8 +123,7 @@ def check_gguf(path: Path, model: Path, numbers: int) -> dict[str, Any]:
         ModelError: it does not, or is cut short.
     """
     file = read_gguf(path)
-    template = model / "chat_template.jinja"
-    wanted = template.read_text(encoding="utf-8") if template.is_file() else None
+    wanted = _template(model)
     found = file.settings.get("tokenizer.chat_template")
     # Jinja takes one line end off the end of a template, and so do converters.
     if wanted is not None and (found is None or found.rstrip("\n") != wanted.rstrip("\n")):
@@ -140,6 +140,15 @@ def check_gguf(path: Path, model: Path, numbers: int) -> dict[str, Any]:
         "numbers_of_model": numbers,
         "chat_template": "identical" if wanted is not None else "none",
     }
+
+
+def _template(model: Path) -> str | None:
+    file = model / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    settings = model / "tokenizer_config.json"
+    found = json.loads(settings.read_text(encoding="utf-8")).get("chat_template") if settings.is_file() else None
+    return found if isinstance(found, str) else None
 
 
 def read_gguf(path: Path) -> GgufFile:

@@ -22,6 +22,9 @@ PARITY = {
     "positions": 100,
     "computed_in": "float32",
     "files_identical": True,
+    "weights": {"weights": 12, "elements": 3456, "wrong": 0},
+    "applied": {"adapters": [{"tensors": {"a": ["x"], "b": ["x"]}}]},
+    "warnings": ["the template ends turns\notherwise"],
 }
 
 
@@ -71,6 +74,8 @@ def test_a_card_says_what_the_files_of_the_run_say(tmp_path: Path, small_model_d
     assert "| sft | `python -m sft.train` | 17 |" in text
     assert "peft 0." in text
     assert "0.0123 (accepted: 0.25)" in text
+    assert "| 12 weights with 3,456 elements, further away: 0 |" in text
+    assert "| tensors of the adapters, each applied once | 2 |\n\n- the template ends turns otherwise\n" in text
     assert "vllm serve DIR --enable-auto-tool-choice --tool-call-parser hermes" in text
     assert "## Evaluation" not in text
     assert "## Verification" not in text

@@ -124,6 +124,7 @@ def test_a_run_that_agrees_gets_one_receipt_and_it_goes_into_the_card(
     assert receipt["sha256"].keys() == {"base", "adapter", "merged", "chat_template.jinja"}
     assert [check["passed"] for check in receipt["checks"]] == [True] * 9
     assert "continuations" not in receipt["parity"]
+    assert str(run) not in json.dumps(receipt["checks"])
     assert json.loads((run / "carded").read_text()) == receipt
     shown = capfd.readouterr().out
     assert shown.count("ok  ") == 9

@@ -116,7 +116,7 @@ def check_chain(config: RunConfig, merged: Path, manifest: Manifest) -> tuple[li
     base = config.merge.base or config.model
     hashes = {"base": base_hash(base), "merged": manifest.sha256}
     same = hashes["base"] == manifest.inputs.get("model")
-    checks = [Check("base is the one merged into", same, _named(base, hashes["base"]), "python -m merge")]
+    checks = [Check("base is the one merged into", same, f"{_short(base)}, {_hash(hashes['base'])}", "python -m merge")]
     recorded = list(adapter_inputs(manifest.inputs).values())
     adapters = _adapters(config)
     if len(adapters) != len(recorded):
@@ -127,7 +127,7 @@ def check_chain(config: RunConfig, merged: Path, manifest: Manifest) -> tuple[li
         hashes[key] = fingerprint(path)
         checks.append(_trained(name, path, hashes))
         agree = hashes[key] == sha256
-        checks.append(Check(f"{name} is the adapter merged", agree, _named(path, hashes[key]), "python -m merge"))
+        checks.append(Check(f"{name} is the adapter merged", agree, _hash(hashes[key]), "python -m merge"))
     for file in ("chat_template.jinja", "tokenizer.json"):
         if (merged / file).is_file():
             hashes[file] = fingerprint(merged / file)
@@ -153,7 +153,7 @@ def _adapters(config: RunConfig) -> list[tuple[str, Path]]:
         path = run_dir(config) / name / "adapter" if name in MADE_BY else find_file(Path(name))
         if not (path / "adapter_config.json").is_file():
             raise ArtifactError(f"{path}: no adapter there; make it with: {MADE_BY.get(name, 'its training')}")
-        pairs.append((name, path))
+        pairs.append((_short(name), path))
     return pairs
 
 
@@ -225,7 +225,7 @@ def judge_served(receipt: Mapping[str, Any], merged_sha256: str, comparable: boo
     source = Check(
         "what is served is the merged model",
         receipt["source_sha256"] == merged_sha256,
-        f"{receipt['engine']} {receipt['engine_version']}, {_named(receipt['source'], receipt['source_sha256'] or '')}",
+        f"{receipt['engine']} {receipt['engine_version']}, {_hash(receipt['source_sha256'] or 'none')}",
         again,
     )
     return [
@@ -236,8 +236,13 @@ def judge_served(receipt: Mapping[str, Any], merged_sha256: str, comparable: boo
     ]
 
 
-def _named(what: Path | str, sha256: str) -> str:
-    return f"{what}, SHA-256 {sha256[:12]}…"
+def _hash(sha256: str) -> str:
+    return f"SHA-256 {sha256[:12]}…"
+
+
+def _short(name: str) -> str:
+    """A name as it is; of a path that only this machine has, the end: the receipt goes into a public card."""
+    return Path(name).name if name.startswith(("/", "~")) else name
 
 
 def _start(argv: Sequence[str]) -> int:
