@@ -74,10 +74,11 @@ async def _save(session: Session, argument: str) -> bool:
 
 def save(session: Session, path: Path) -> None:
     """Add the conversation to a JSONL file, as data generation writes it; a failure is only shown."""
-    if not any(message.role == "assistant" for message in session.messages):
+    conversation = session.conversation()
+    if not any(message.role == "assistant" for message in conversation.messages):
         session.screen.error("nothing to save: the model has not said anything yet")
         return
-    line = json.dumps(session.conversation().to_row(), ensure_ascii=False).encode("utf-8", "replace")
+    line = json.dumps(conversation.to_row(), ensure_ascii=False).encode("utf-8", "replace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
@@ -89,7 +90,9 @@ def save(session: Session, path: Path) -> None:
     except OSError as error:
         session.screen.error(f"{path}: {error.strerror or error}; choose another file")
     else:
-        session.screen.note(f"added to {path}: {len(session.messages)} messages")
+        left_out = len(session.messages) - len(conversation.messages)
+        note = f"; {left_out} left out, since their calls could not be read" if left_out else ""
+        session.screen.note(f"added to {path}: {len(conversation.messages)} messages{note}")
 
 
 async def _system(session: Session, argument: str) -> bool:

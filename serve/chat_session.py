@@ -19,6 +19,7 @@ from toolwright.records import Conversation, Message, ToolCall, ToolResult, Tool
 
 TIMEOUT_S = 600.0
 """Deadline of one reply; whoever waits can end it."""
+COMMON = frozenset(["the", "and", "for", "from", "with", "that", "this", "what", "which", "are", "how", "there"])
 UNFIT = ("unknown_tool", "bad_arguments", "malformed_call", "limit")
 """Errors of calls that the model wrote wrongly: such turns are kept, and not to be learnt from."""
 
@@ -63,7 +64,7 @@ class Session:
         watched = _WatchedWorld(await self._open_world(), self.screen)
 
         def on_turn(turn: Turn) -> None:
-            self._show(turn, watched.seconds)
+            self._show(turn, watched)
             if turn.results:
                 self.screen.busy("thinking …")
 
@@ -90,12 +91,12 @@ class Session:
             self._world = await self._stack.enter_async_context(self.worlds.environment(self._config.seed))
         return self._world
 
-    def _show(self, turn: Turn, seconds: dict[str, float]) -> None:
+    def _show(self, turn: Turn, watched: "_WatchedWorld") -> None:
         calls = turn.reply.message.tool_calls
         if self.screen.live or calls:
             self.screen.words(turn.reply.message.content)
         for call, result in zip(calls, turn.results):
-            self.screen.card(call, result, seconds.get(call.id))
+            self.screen.card(call, result, watched.seconds(call))
         self.screen.malformed(turn.reply.problems)
 
     def _keep(self, episode: Episode) -> None:
@@ -151,14 +152,15 @@ class Session:
         await self._stack.aclose()
 
     def conversation(self) -> Conversation:
-        """The conversation as other stages read it."""
+        """The conversation as other stages read it; without what was malformed, whose marks cannot be trained on."""
+        places, messages = leave_out_malformed(self.messages)
         return Conversation(
             id=f"chat-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}",
-            messages=tuple(self.messages),
+            messages=tuple(messages),
             tools=tuple(self.tools),
             seed=self._config.seed,
             sandbox=self._world.sandbox if self._world is not None else None,
-            synthetic=self._synthetic,
+            synthetic=tuple(new for new, old in enumerate(places) if old in self._synthetic),
         )
 
 
@@ -166,20 +168,27 @@ class _WatchedWorld:
     """A world that tells the screen what runs, and remembers how long it took."""
 
     def __init__(self, world: World, screen: Screen) -> None:
-        self.seconds: dict[str, float] = {}
         self.sandbox: str | None = getattr(world, "sandbox", None)
         self._world, self._screen = world, screen
+        self._begun: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
         self._running: Counter[str] = Counter()
 
     async def call(self, call: ToolCall) -> ToolResult:
-        begun = time.monotonic()
+        self._begun[call.id] = time.monotonic()
         self._running[call.name] += 1
         self._screen.busy(f"running {', '.join(name for name, count in self._running.items() if count)} …")
         try:
             return await self._world.call(call)
         finally:
             self._running[call.name] -= 1
-            self.seconds[call.id] = time.monotonic() - begun
+            self._ended[call.id] = time.monotonic()
+
+    def seconds(self, call: ToolCall) -> float | None:
+        """How long a call took, up to now for one that was left behind; None for one that never got here."""
+        if call.id not in self._begun:
+            return None
+        return self._ended.get(call.id, time.monotonic()) - self._begun[call.id]
 
 
 def _is_fit(turn: Turn) -> bool:
@@ -188,15 +197,39 @@ def _is_fit(turn: Turn) -> bool:
     return not any(result.error in UNFIT for result in turn.results)
 
 
+def leave_out_malformed(messages: Sequence[Message]) -> tuple[list[int], list[Message]]:
+    """A history without calls that could not be read, nor the results that said so; the old places, and the messages.
+
+    A turn that had good calls beside them keeps those, and loses its text.
+    """
+    calls = {call.id for message in messages for call in message.tool_calls}
+    kept: list[tuple[int, Message]] = []
+    for place, message in enumerate(messages):
+        if message.role != "tool" or message.tool_call_id in calls:
+            kept.append((place, message))
+            continue
+        turn = max(index for index, (_, earlier) in enumerate(kept) if earlier.role == "assistant")
+        if kept[turn][1].tool_calls:
+            kept[turn] = kept[turn][0], kept[turn][1].model_copy(update={"content": None})
+        else:
+            del kept[turn]
+    return [place for place, _ in kept], [message for _, message in kept]
+
+
 def choose_tools(tools: Sequence[ToolSpec], text: str, most: int | None) -> list[ToolSpec]:
     """At most ``most`` tools, in the order given: those whose names and descriptions share rare words with a text."""
     if most is None or len(tools) <= most:
         return list(tools)
-    words = [_words(f"{tool.name} {tool.name} {tool.description} {' '.join(_parameters(tool))}") for tool in tools]
-    n_with = Counter(word for bag in words for word in bag)
+    names = [_words(tool.name) for tool in tools]
+    texts = [_words(f"{tool.name} {tool.description} {' '.join(_parameters(tool))}") for tool in tools]
+    n_with = Counter(word for bag in texts for word in bag)
     asked = _words(text)
-    scores = [sum(log(1 + len(tools) / n_with[word]) for word in asked if word in bag) for bag in words]
-    best = sorted(range(len(tools)), key=lambda index: -scores[index])[:most]
+
+    def score(index: int) -> float:
+        shared = asked & texts[index]
+        return sum(log(1 + len(tools) / n_with[word]) * (1 + (word in names[index])) for word in shared)
+
+    best = sorted(range(len(tools)), key=score, reverse=True)[:most]
     return [tools[index] for index in sorted(best)]
 
 
@@ -205,8 +238,9 @@ def _parameters(tool: ToolSpec) -> list[str]:
 
 
 def _words(text: str) -> set[str]:
-    """The words of a text in lower case, a plural as its singular."""
-    return {word.removesuffix("s") for word in re.findall(r"[^\W_]+", text.lower()) if len(word) > 1}
+    """The words of a text in lower case but for the commonest, a plural as its singular."""
+    found = re.findall(r"[^\W_]+", text.lower())
+    return {word.removesuffix("s") for word in found if len(word) > 2 and word not in COMMON}
 
 
 @asynccontextmanager
