@@ -1,31 +1,41 @@
-"""``python -m merge [config.yaml]``: merge an adapter into its base model and prove that both say the same.
+"""``python -m merge [config.yaml] [--base DIR] [--adapter DIR] [--out DIR]``: merge, and prove that both say the same.
 
-Reads ``rl/adapter`` or ``sft/adapter`` of the run; writes ``merged/`` (a standalone Hugging Face model) and
-``parity.json``. Exit code 1 when parity fails: then nothing is left at ``merged/`` that has a manifest.
+Reads a base model and ``rl/adapter`` or ``sft/adapter`` of the run, or any adapters; writes ``merged/`` (a standalone
+Hugging Face model with a card) and ``parity.json``. A merge that was stopped goes on with the next file of weights on
+the same command. Exit code 1 when parity fails: then there is no merged model.
 """
 
+import dataclasses
+import json
+import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from merge.engine import Applied, merge
+from merge.engine import Applied, Watch, merge
+from merge.job import COMMAND, Order, merge_job, read_order, require_ours, shard_bytes
+from merge.output import Partial, local_base
 from merge.parity import Parity, compare
-from toolwright.artifacts import replacing, require, write_text
+from merge.stream import Progress
+from toolwright.artifacts import write_text
 from toolwright.command import Flag, parse_command, run_command
 from toolwright.config import RunConfig
-from toolwright.model import model_source, quiet_libraries, set_threads
-from toolwright.stage import Job, run_dir
+from toolwright.model import quiet_libraries, require_same_base, set_threads
 
-COMMAND = "python -m merge"
 FAILED = 1
+FLAGS = (
+    Flag(("--base",), "merge.base", "16-bit model to merge into"),
+    Flag(("--adapter",), "merge.adapter", "adapter to merge: rl, sft, a directory, or several: a,b:0.5"),
+    Flag(("--out",), "merge.out", "directory of the merged model"),
+    Flag(("--engine",), "merge.engine", "stream or peft"),
+    Flag(("--dtype",), "merge.dtype", "type of the merged weights"),
+    Flag(("--max-shard-size",), "merge.max_shard_size", "largest file of weights, such as 5GB"),
+    Flag(("--replace",), "merge.replace", "replace a directory that no merge made", switch=True),
+)
 
 
 class ParityError(Exception):
-    """The merged model does not say what base and adapter say; carries the measurement."""
-
-    def __init__(self, parity: Parity) -> None:
-        super().__init__("parity failed")
-        self.parity = parity
+    """The merged model does not say what base and adapter say; carries the reason."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,75 +44,111 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    config = parse_command(
-        argv,
-        prog=COMMAND,
-        about=__doc__.split("\n\n")[0] if __doc__ else "",
-        sections=("merge",),
-        flags=(Flag(("--adapter",), "merge.adapter", "adapter to merge"),),
-    )
+    config = parse_command(argv, prog=COMMAND, about=__doc__ or "", sections=("merge",), flags=FLAGS)
     try:
         merge_run(config)
     except ParityError as error:
-        found = error.parity
-        print(
-            f"merge: parity failed: largest logit difference {found.max_abs_logit_diff} (tolerance "
-            f"{found.tolerance}), {found.flips} tokens chosen otherwise, tokenizer files identical: "
-            f"{found.files_identical}; see {run_dir(config) / 'parity.json'}",
-            file=sys.stderr,
-        )
+        print(f"merge: parity failed: {error}", file=sys.stderr)
         return FAILED
     return 0
 
 
-def adapter_dir(config: RunConfig) -> Path:
-    """The directory of the adapter to merge, finished and unchanged.
-
-    Raises:
-        ArtifactError: not there, not finished, or changed since; names the command that makes it.
-    """
-    name = config.merge.adapter
-    path = run_dir(config) / name / "adapter" if name in ("sft", "rl") else Path(name)
-    require(path, made_by="python -m rl.train" if name == "rl" else "python -m sft.train")
-    return path
-
-
 def merge_run(config: RunConfig) -> None:
-    """Merge the adapter of a run, unless that is done.
+    """Merge what a configuration asks for, unless that is done.
 
     Raises:
-        ModelError, ArtifactError: adapter and base do not fit, or are not finished.
+        ConfigError, ModelError, ArtifactError: adapter and base do not fit, are not finished, or the disk is too small.
         ParityError: the result says other things than base and adapter.
     """
-    adapter = adapter_dir(config)
-    source = model_source(config.model)
-    settings = config.merge.model_dump(exclude={"adapter"})
-    inputs = {"model": source, "adapter": adapter}
-    job = Job.of(config, "merge", output="merged", command=COMMAND, settings=settings, inputs=inputs)
+    order = read_order(config)
+    largest = shard_bytes(config.merge.max_shard_size)
+    job = merge_job(config, order)
     if job.is_current():
         return
-    quiet_libraries()
-    set_threads(config.threads)
+    require_ours(order, config.merge.replace)
+    for source in order.sources:
+        require_same_base(source.directory, order.base)
     with job.running() as counts:
-        with replacing(job.output) as output:
-            applied = merge(str(source), adapter, output, config.merge.dtype)
-            parity = compare(str(source), adapter, output, config.merge.tolerance)
-            _write_parity(run_dir(config) / "parity.json", parity, applied)
-            if not parity.passed:
-                raise ParityError(parity)
-        counts |= applied.__dict__ | parity.model_dump(include={"max_abs_logit_diff", "greedy_identical"})
+        partial = Partial(order.output, job.key)
+        base = local_base(order.base)
+        if config.merge.engine == "peft":
+            from merge.whole import merge_whole
+
+            applied = merge_whole(
+                base, order.sources, partial, dtype=config.merge.dtype, max_shard_size=config.merge.max_shard_size
+            )
+        else:
+            with _bar() as watch:
+                applied = merge(
+                    base,
+                    order.sources,
+                    partial,
+                    dtype=config.merge.dtype,
+                    max_shard_size=largest,
+                    threads=config.merge.threads or len(os.sched_getaffinity(0)),
+                    watch=watch,
+                )
+        parity = _prove(config, order, partial, applied)
+        partial.publish()
+        counts |= {"adapter_tensors": applied.adapter_tensors, "weights_changed": applied.weights_changed}
+        counts |= parity.model_dump(include={"method", "max_abs_logit_diff", "greedy_identical"})
     print(
-        f"merge: {applied.adapter_tensors} tensors into {applied.layers} layers ({applied.dtype}), largest logit "
-        f"difference {parity.max_abs_logit_diff:.4f}, {parity.flips} of {parity.positions} tokens chosen otherwise "
-        f"-> {job.output}",
+        f"merge: {applied.adapter_tensors} tensors into {applied.weights_changed} weights "
+        f"({'/'.join(applied.dtypes)}), {_summary(parity)} -> {order.output}",
         flush=True,
     )
 
 
-def _write_parity(path: Path, parity: Parity, applied: Applied) -> None:
-    import json
+def _prove(config: RunConfig, order: Order, partial: Partial, applied: Applied) -> Parity:
+    """Measure the parity of what was written, and write it down; only a proven model gets its card and its name."""
+    from merge.card import write_card
 
-    write_text(path, json.dumps({**parity.model_dump(), "applied": applied.__dict__}, indent=2) + "\n")
+    quiet_libraries()
+    set_threads(config.threads)
+    parity = compare(
+        str(order.base), order.sources, partial.path, tolerance=config.merge.tolerance, method=config.merge.parity
+    )
+    content = {**parity.model_dump(mode="json"), "applied": dataclasses.asdict(applied)}
+    write_text(order.parity, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    if not parity.passed:
+        partial.drop()
+        raise ParityError(f"{_summary(parity)}; see {order.parity}")
+    write_card(
+        partial.path,
+        base=str(order.base),
+        sources=order.sources,
+        parity=content,
+        config=config if order.of_run else None,
+    )
+    return parity
+
+
+def _summary(parity: Parity) -> str:
+    return (
+        f"largest logit difference {parity.max_abs_logit_diff:.4f} (tolerance {parity.tolerance}), {parity.flips} of "
+        f"{parity.positions} tokens chosen otherwise, tokenizer files "
+        f"{'identical' if parity.files_identical else 'differ'}"
+    )
+
+
+@contextmanager
+def _bar() -> Iterator[Watch | None]:
+    """A bar in bytes on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    columns = ("merge", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+
+        def watch(total: int) -> Progress:
+            task = bar.add_task("merge", total=total)
+            return lambda size: bar.advance(task, size)
+
+        yield watch
 
 
 if __name__ == "__main__":

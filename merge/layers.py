@@ -5,7 +5,7 @@ them, so nothing here knows an architecture. Files are read by the very function
 so names that it changes and experts that it stacks come out as there. Computes in float32.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,13 @@ from toolwright.errors import ModelError
 
 _INSTEAD = "compare the whole models instead: merge.parity=logits"
 _PRECISION = {"BF16": torch.bfloat16, "F16": torch.float16}
+
+
+class LayersError(ModelError):
+    """A model that cannot be read layer by layer; it may well be compared whole."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}; {_INSTEAD}")
 
 
 class _Lazy:
@@ -33,8 +40,9 @@ class _Lazy:
 def empty_model(directory: Path) -> Any:
     """The causal language model of a directory without weights; its other tensors are real.
 
-    In a weight's place is a zero that looks like one (all strides 0): PEFT would put the adapters of a model on the
-    meta device there as well. Weights that are tied have a place each.
+    In a weight's place is one number that looks like it (all strides 0): PEFT would put the adapters of a model on the
+    meta device there as well. It is no number, so that nothing goes unnoticed that uses it. Weights that are tied have
+    a place each.
 
     Raises:
         ModelError: no configuration there, of a kind that transformers does not have, or of quantised weights.
@@ -43,7 +51,7 @@ def empty_model(directory: Path) -> Any:
     for module in model.modules():
         for name, weight in module._parameters.items():
             if weight is not None:
-                module._parameters[name] = nn.Parameter(torch.zeros(()).expand(weight.shape), requires_grad=False)
+                module._parameters[name] = nn.Parameter(torch.tensor(torch.nan).expand(weight.shape), False)
     return model.eval()
 
 
@@ -54,7 +62,7 @@ def _meta_model(directory: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(str(directory))
         if getattr(config, "quantization_config", None) is not None:
-            raise ModelError(f"{directory}: its weights are quantised, which cannot be read layer by layer; {_INSTEAD}")
+            raise LayersError(f"{directory}: its weights are quantised, which cannot be read layer by layer")
         with init_empty_weights(include_buffers=False):
             return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -205,11 +213,19 @@ class Streamed:
     """Fills the units of an empty ``model`` from a ``store`` when they run; the model may have adapters on it.
 
     ``homes`` are the model's weights by their names in the store, taken before adapters were put on (``own_weights``).
+    ``filled`` is told the name of each unit that was filled.
     """
 
-    def __init__(self, model: Any, store: Store, homes: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        store: Store,
+        homes: Mapping[str, Tensor],
+        filled: Callable[[str], None] = lambda unit: None,
+    ) -> None:
         self.model = model
         self.store = store
+        self._filled = filled
         self._held: set[str] = set()
         self._slots: dict[str, list[_Slot]] = {unit: [] for unit in store.units}
         names = {id(tensor): name for name, tensor in homes.items()}
@@ -239,6 +255,7 @@ class Streamed:
         for slot in self._slots[unit]:
             if slot.name in tensors:
                 slot.put(tensors[slot.name])
+        self._filled(unit)
 
     def drop(self, unit: str) -> None:
         """Take them out again."""

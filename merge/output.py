@@ -24,12 +24,18 @@ _SPARE = 64 * 2**20
 
 
 class Partial:
-    """The directory while it is being written."""
+    """The directory while it is being written.
 
-    def __init__(self, output: Path, key: str) -> None:
+    Args:
+        output: the directory that it becomes.
+        key: of the job; what another job left there is dropped.
+        flush: have each file on disk before it gets its name, so that it is whole even after a power cut.
+    """
+
+    def __init__(self, output: Path, key: str, *, flush: bool = True) -> None:
         self.output = output
         self.path = output.with_name(f".{output.name}.partial")
-        self.key = key
+        self.key, self.flush = key, flush
 
     def open(self) -> None:
         """Go on with what is there if it is of the same job, else begin anew."""
@@ -56,10 +62,11 @@ class Partial:
         return path
 
     def finish(self, file: OutFile) -> None:
-        """Give a written file its name, once it is on disk."""
+        """Give a written file its name."""
         part = self.path / f"{file.name}.part"
-        with part.open("rb") as stream:
-            os.fsync(stream.fileno())
+        if self.flush:
+            with part.open("rb") as stream:
+                os.fsync(stream.fileno())
         part.rename(self.path / file.name)
 
     def publish(self) -> None:

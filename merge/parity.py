@@ -1,65 +1,70 @@
-"""Compares base + adapter with the merged model: logits and greedy continuations on fixed tool-calling prompts.
+"""``python -m merge.parity [config.yaml] [--base --adapter --out]``: measure whether a merged model says the same.
 
-Both are computed in float32 (up to a billion parameters; in the model's own type beyond), so what differs is the one
-rounding of the merged weights and nothing else. Reads both models from disk; ``Parity`` is written to ``parity.json``.
+Base and adapters, as PEFT runs them, against the merged model: logits and replies on fixed prompts with tools, every
+single weight, tokenizer and chat template. Reads the models from disk; writes ``parity.json`` beside the merged model.
+Exit code 1 when they are not the same.
 """
 
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from toolwright.artifacts import fingerprint
-from toolwright.dialect import render_prompt
-from toolwright.model import load_adapter, load_model, load_tokenizer
-from toolwright.records import Message, ToolCall, ToolSpec
+from merge.adapter import Source
+from merge.elements import Elements
+from merge.greedy import render_prompts, stops_of, terminator
+from merge.halves import Differences
+from merge.job import read_order
+from merge.measure import Reply, Watch, fits, measure_layers, measure_whole, weigh
+from merge.output import local_base
+from merge.reference import tokenizer_hashes, tokenizer_home
+from toolwright.artifacts import write_text
+from toolwright.command import Flag, parse_command, run_command
+from toolwright.errors import ModelError
+from toolwright.model import load_tokenizer, model_source, quiet_libraries, set_threads
 
-CONTINUATION_TOKENS = 48
-_FLOAT32_UP_TO = 1_000_000_000
+COMMAND = "python -m merge.parity"
+FLAGS = (
+    Flag(("--base",), "merge.base", "model that was merged into"),
+    Flag(("--adapter",), "merge.adapter", "adapter that was merged: rl, sft, a directory, or several: a,b:0.5"),
+    Flag(("--out",), "merge.out", "directory of the merged model"),
+)
+FAILED = 1
+Method = Literal["auto", "logits", "layers"]
 
-_WEATHER = ToolSpec(
-    name="get_weather",
-    description="Current weather of a city.",
-    parameters={
-        "type": "object",
-        "properties": {"city": {"type": "string"}, "unit": {"type": "string", "enum": ["c", "f"]}},
-        "required": ["city"],
-    },
-)
-_NOTE = ToolSpec(
-    name="write_note",
-    description="Write a note to a file.",
-    parameters={"type": "object", "properties": {"path": {"type": "string"}, "text": {"type": "string"}}},
-)
-_CALL = ToolCall(name="get_weather", arguments={"city": "Oslo"}, id="call_0")
-PROMPTS: tuple[tuple[tuple[Message, ...], tuple[ToolSpec, ...]], ...] = (
-    ((Message(role="user", content="What is the weather in Oslo?"),), (_WEATHER, _NOTE)),
-    ((Message(role="user", content="Compare the weather in Rome and in Lima, in degrees f."),), (_WEATHER,)),
-    ((Message(role="user", content="Save the text 'buy milk' to notes/today.txt."),), (_NOTE, _WEATHER)),
-    (
-        (
-            Message(role="user", content="Is it warm in Oslo? Note it in oslo.txt."),
-            Message(role="assistant", tool_calls=(_CALL,)),
-            Message(role="tool", content='{"temperature": 21, "unit": "c"}', tool_call_id="call_0"),
-        ),
-        (_WEATHER, _NOTE),
-    ),
-    ((Message(role="user", content="Thank you, that is all."),), ()),
-)
+
+class Continuation(BaseModel):
+    """What base and adapters say to one prompt; ``margin``: least lead of a chosen token over the next best."""
+
+    model_config = ConfigDict(frozen=True)
+
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]]
+    text: str
+    content: str
+    calls: list[dict[str, Any]]
+    ids: list[int]
+    margin: float
 
 
 class Parity(BaseModel):
-    """How far the merged model is from base + adapter.
+    """How far the merged model is from base and adapters.
 
-    Logit differences are over all positions of prompts and continuations. ``flips`` are continuation tokens that the
-    merged model would choose otherwise, each after the same text; the margin is how far the other preferred its own.
+    Logit differences are over all positions. ``flips`` are positions after which the merged model would choose another
+    token, each after the same text: of the replies with method ``logits``, all with ``layers``. The margin is how far
+    the reference preferred its own. ``greedy_identical``: same calls and content in all replies (``layers``: no flip).
     """
 
     model_config = ConfigDict(frozen=True)
 
     passed: bool
+    why: str
+    method: Literal["logits", "layers"]
     max_abs_logit_diff: float
     mean_abs_logit_diff: float
     tolerance: float
@@ -69,95 +74,159 @@ class Parity(BaseModel):
     prompts: int
     positions: int
     computed_in: str
+    weights: Elements | None
     files_identical: bool
     sha256: dict[str, dict[str, str]]
+    warnings: list[str]
+    continuations: list[Continuation]
 
 
-def compare(base: str, adapter: Path, merged: Path, tolerance: float) -> Parity:
-    """Measure parity on the fixed prompts.
+def compare(base: str, sources: Sequence[Source], merged: Path, *, tolerance: float, method: Method = "auto") -> Parity:
+    """Measure parity on the fixed prompts, and weight by weight.
 
-    It passes when no logit differs by more than ``tolerance``, the greedy continuations are the same but for ties
-    closer than that, and tokenizer and chat template have the same bytes.
+    It passes when no logit differs by more than ``tolerance``, the replies come to the same calls and content but for
+    ties closer than that (``layers``: the likeliest token is the same everywhere but for such ties), no weight is
+    further from PEFT's than rounding explains, and tokenizer and chat template have the same bytes.
 
     Raises:
-        ModelError: one of the two cannot be loaded.
+        ModelError: a model or an adapter cannot be loaded, or not in the way that was asked for.
     """
-    tokenizer = load_tokenizer(merged)
-    prompts = [
-        tokenizer(render_prompt(tokenizer, messages, tools), add_special_tokens=False)["input_ids"]
-        for messages, tools in PROMPTS
-    ]
-    reference = load_adapter(_load(base), adapter, base)
-    computed_in = str(next(reference.parameters()).dtype).removeprefix("torch.")
-    sequences = [_continue(reference, ids, tokenizer.eos_token_id) for ids in prompts]
-    expected = [_logits(reference, ids) for ids in sequences]
-    del reference
-    actual = [_logits(model, ids) for model in [_load(str(merged))] for ids in sequences]
-    differences = torch.cat([(one - other).abs().flatten() for one, other in zip(expected, actual)])
-    margins = [m for p, one, other in zip(prompts, expected, actual) for m in _flip_margins(one, other, len(p) - 1)]
-    largest, margin = differences.max().item(), max(margins, default=0.0)
-    hashes = _hashes(adapter, merged)
-    same_files = all(len(set(pair.values())) == 1 for pair in hashes.values())
+    home = tokenizer_home(base, sources)
+    tokenizer = load_tokenizer(home)
+    prompts = render_prompts(tokenizer)
+    directory = local_base(model_source(base))
+    whole = fits(directory, merged, "cuda" if torch.cuda.is_available() else "cpu")
+    dtype, replies = "float32", list[Reply]()
+    with _bar() as watch:
+        if method == "layers" or (method == "auto" and not whole):
+            method, found = "layers", measure_layers(directory, sources, merged, prompts, watch)
+            margins = found.flips
+        else:
+            method, dtype = "logits", "float32" if whole else "base"
+            found, replies = measure_whole(directory, sources, merged, prompts, tokenizer, dtype=dtype)
+            margins = [reply.margin for reply in replies if reply.other]
+        weights, warnings = weigh(directory, sources, merged, watch)
+    hashes = tokenizer_hashes(home, merged)
+    odd = [name for name, sides in hashes.items() if len(set(sides.values())) != 1]
+    why = [*_reasons(found, margins, tolerance, weights), *([f"not as trained: {', '.join(odd)}"] if odd else [])]
     return Parity(
-        passed=largest <= tolerance and margin <= tolerance and same_files,
-        max_abs_logit_diff=round(largest, 6),
-        mean_abs_logit_diff=round(differences.mean().item(), 6),
+        passed=not why,
+        why="; ".join(why),
+        method=method,
+        max_abs_logit_diff=round(found.largest, 6),
+        mean_abs_logit_diff=round(found.mean, 6),
         tolerance=tolerance,
         greedy_identical=not margins,
-        flips=len(margins),
-        largest_flip_margin=round(margin, 6),
+        flips=len(found.flips),
+        largest_flip_margin=round(max(found.flips, default=0.0), 6),
         prompts=len(prompts),
-        positions=sum(len(one) for one in expected),
-        computed_in=computed_in,
-        files_identical=same_files,
+        positions=found.positions,
+        computed_in=dtype if dtype == "float32" else "as stored",
+        weights=weights,
+        files_identical=not odd,
         sha256=hashes,
+        warnings=[*warnings, *_check_terminator(tokenizer, merged)],
+        continuations=[_continuation(reply) for reply in replies],
     )
 
 
-def _load(path: str) -> Any:
-    model = load_model(path)
-    if sum(parameter.numel() for parameter in model.parameters()) <= _FLOAT32_UP_TO:
-        model = model.float()
-    return model.to("cuda") if torch.cuda.is_available() else model
+def _reasons(found: Differences, margins: Sequence[float], tolerance: float, weights: Elements | None) -> Iterator[str]:
+    """Why parity fails, as far as models go."""
+    if not found.largest <= tolerance:
+        yield f"largest logit difference {found.largest:.4g} (tolerance {tolerance:g})"
+    if (margin := max(margins, default=0.0)) > tolerance:
+        yield f"other greedy choices where the reference is sure (margin {margin:.4g}, tolerance {tolerance:g})"
+    if weights is not None and weights.wrong:
+        yield f"{weights.wrong} of {weights.elements} weights are not what PEFT makes of them, first in {weights.first}"
 
 
-@torch.no_grad()
-def _logits(model: Any, ids: Sequence[int]) -> torch.Tensor:
-    """Logits of every position, (T, V), float32."""
-    inputs = torch.tensor([ids], device=model.device)
-    logits: torch.Tensor = model(input_ids=inputs, use_cache=False).logits[0].float().cpu()
-    return logits
-
-
-@torch.no_grad()
-def _continue(model: Any, prompt: Sequence[int], eos: int) -> list[int]:
-    """The prompt with the model's greedy continuation."""
-    ids = torch.tensor([prompt], device=model.device)
-    made = model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=CONTINUATION_TOKENS,
-        do_sample=False,
-        eos_token_id=eos,
-        pad_token_id=eos,
+def _continuation(reply: Reply) -> Continuation:
+    prompt = reply.rendered.prompt
+    return Continuation(
+        messages=[message.to_openai() for message in prompt.messages],
+        tools=[tool.to_openai() for tool in prompt.tools],
+        text=reply.said.text,
+        content=reply.said.content,
+        calls=[call.to_openai() for call in reply.said.calls],
+        ids=list(reply.ids),
+        margin=round(reply.lead, 6),
     )
-    sequence: list[int] = made[0].tolist()
-    return sequence
 
 
-def _flip_margins(expected: torch.Tensor, actual: torch.Tensor, start: int) -> list[float]:
-    """Of the continuation's positions where the choices differ: how much the reference preferred its own."""
-    best, choice = expected[start:].argmax(-1), actual[start:].argmax(-1)
-    rows = torch.nonzero(best != choice).flatten()
-    return (expected[start:][rows, best[rows]] - expected[start:][rows, choice[rows]]).tolist()
-
-
-def _hashes(adapter: Path, merged: Path) -> dict[str, dict[str, str]]:
-    names = [
-        name for name in ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json") if (adapter / name).exists()
+def _check_terminator(tokenizer: Any, merged: Path) -> list[str]:
+    """A model whose ``generation_config`` does not know how its turns end writes on after them, where that is used."""
+    token = terminator(tokenizer)
+    if token is None or tokenizer.convert_tokens_to_ids(token) in stops_of(merged):
+        return []
+    return [
+        f"the chat template ends an assistant's turn with {token}, which eos_token_id of generation_config.json does "
+        "not name: generation that goes by that file will not stop there"
     ]
-    return {
-        name: {side: fingerprint(path / name) if (path / name).exists() else "absent" for side, path in sides}
-        for sides in [(("adapter", adapter), ("merged", merged))]
-        for name in names
-    }
+
+
+@contextmanager
+def _bar() -> Iterator[Watch]:
+    """A bar on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("parity: {task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("models")
+        yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    return run_command(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    config = parse_command(argv, prog=COMMAND, about=__doc__ or "", sections=("merge",), flags=FLAGS)
+    order = read_order(config)
+    if not (order.output / "config.json").is_file():
+        raise ModelError(f"{order.output}: no merged model there; make it with: python -m merge")
+    quiet_libraries()
+    set_threads(config.threads)
+    parity = compare(
+        str(order.base),
+        order.sources,
+        order.output,
+        tolerance=config.merge.tolerance,
+        method=config.merge.parity,
+    )
+    content = {**_applied(order.parity), **parity.model_dump(mode="json")}
+    write_text(order.parity, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    for warning in parity.warnings:
+        print(f"parity: {warning}", file=sys.stderr)
+    if not parity.passed:
+        print(f"parity failed: {parity.why}; see {order.parity}", file=sys.stderr)
+        return FAILED
+    print(f"parity: {summary(parity)} -> {order.parity}", flush=True)
+    return 0
+
+
+def summary(parity: Parity) -> str:
+    """What was found, in a line."""
+    weights = f", {parity.weights.weights} weights as PEFT makes them" if parity.weights else ""
+    return (
+        f"largest logit difference {parity.max_abs_logit_diff:.4f} (tolerance {parity.tolerance:g}, {parity.method}), "
+        f"{parity.flips} of {parity.positions} tokens chosen otherwise{weights}, tokenizer files "
+        f"{'identical' if parity.files_identical else 'differ'}"
+    )
+
+
+def _applied(path: Path) -> dict[str, Any]:
+    """What the merge wrote down of its own work, which a measurement cannot know."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {"applied": content["applied"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -61,7 +61,11 @@ def _load_again(model: Any, name: str, source: Source) -> None:
 
 
 def _scale(model: Any, name: str, source: Source) -> None:
-    scaled = [module for module in model.modules() if name in getattr(module, "scaling", {})]
+    scaled = [
+        module
+        for module in model.modules()
+        if isinstance(own := getattr(module, "scaling", None), dict) and name in own
+    ]
     if not scaled:
         raise ModelError(f"{source.directory}: no LoRA layer that a weight ({source.weight}) could act on")
     for module in scaled:
