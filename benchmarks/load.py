@@ -1,0 +1,240 @@
+"""Holds the small server at saturation and looks for lost, crossed and wrong answers, and for memory that grows.
+
+python benchmarks/load.py MODEL [--minutes 10] [--clients 64] [--threads 1]     exit code 1 if anything was wrong
+Every question has a marker of its own and is first asked alone; under load the answer, its id and its calls must be the
+same. Clients mix whole and streamed answers, with tools and without, greedy and seeded; some go away in the middle.
+Weights in float32: there replies are the same bits in any batch.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import psutil
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+QUESTIONS = 96
+DROPPED = 0.1
+"""Share of requests whose client goes away before the end."""
+WARM_UP_S = 45.0
+"""After it memory must not grow by more than ``GROWTH_MIB``."""
+GROWTH_MIB = 32.0
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": about,
+            "parameters": {
+                "type": "object",
+                "properties": {key: {"type": "string"} for key in keys},
+                "required": list(keys),
+            },
+        },
+    }
+    for name, about, keys in (
+        ("get_weather", "Get the current weather of a city", ("city",)),
+        ("find_order", "Find an order by its number", ("number",)),
+        ("send_mail", "Send an electronic mail", ("to", "subject", "body")),
+    )
+]
+Answer = tuple[str, str, str, str]
+"""Id, content, calls as JSON, finish reason."""
+
+
+@dataclass
+class Tally:
+    """What has happened under load."""
+
+    asked: int = 0
+    right: int = 0
+    dropped: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    errors: Counter[int] = field(default_factory=Counter)
+    crossed: int = 0
+    different: int = 0
+
+    @property
+    def clean(self) -> bool:
+        """Whether every client that stayed got its own answer."""
+        return not (self.lost or self.errors or self.crossed or self.different) and self.right > 0
+
+
+def make_questions() -> list[dict[str, Any]]:
+    """Requests with a marker each, all different."""
+    draw = random.Random(7)
+    questions = []
+    for index in range(QUESTIONS):
+        marker = "".join(draw.choices("bdfgklmnprstvz", k=3)).capitalize() + str(1000 + index)
+        text = draw.choice(
+            [
+                f"What is the weather in {marker}?",
+                f"Where is my order {marker}?",
+                f"Write to {marker} that I am late.",
+                f"Tell me a story about {marker}. {'Make it long. ' * (index % 30)}",
+            ]
+        )
+        body: dict[str, Any] = {"messages": [{"role": "user", "content": text}], "seed": index, "max_tokens": 48}
+        body["temperature"] = 0.8 if index % 3 == 0 else 0
+        questions.append(body | ({"tools": TOOLS} if index % 4 else {}))
+    return questions
+
+
+async def ask_whole(client: httpx.AsyncClient, body: Mapping[str, Any]) -> Answer:
+    """One answer that is not streamed."""
+    response = await client.post("/v1/chat/completions", json=body)
+    response.raise_for_status()
+    answer = response.json()
+    choice = answer["choices"][0]
+    message = choice["message"]
+    calls = [(call["id"], call["function"]) for call in message.get("tool_calls") or ()]
+    return answer["id"], message["content"] or "", json.dumps(calls), choice["finish_reason"]
+
+
+async def ask_streamed(client: httpx.AsyncClient, body: Mapping[str, Any]) -> Answer:
+    """One streamed answer, put together."""
+    identity, content, calls, finish = "", "", [], ""
+    async for chunk in events(client, body):
+        identity = chunk["id"]
+        for choice in chunk["choices"]:
+            content += choice["delta"].get("content") or ""
+            calls += [(call["id"], call["function"]) for call in choice["delta"].get("tool_calls") or ()]
+            finish = choice["finish_reason"] or finish
+    return identity, content, json.dumps(calls), finish
+
+
+async def events(client: httpx.AsyncClient, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    """The chunks of a stream, which must end as streams do."""
+    done = False
+    async with client.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as response:
+        response.raise_for_status()
+        async for line in response.aiter_lines():
+            if line == "data: [DONE]":
+                done = True
+            elif line:
+                chunk = json.loads(line.removeprefix("data: "))
+                if "error" in chunk:
+                    raise ValueError(f"the stream broke off: {chunk['error']['message']}")
+                yield chunk
+    if not done:
+        raise ValueError("the stream has no end")
+
+
+async def drop(client: httpx.AsyncClient, body: Mapping[str, Any], draw: random.Random) -> None:
+    """Ask, and go away after a moment."""
+    ask = ask_streamed if draw.random() < 0.5 else ask_whole
+    try:
+        async with asyncio.timeout(draw.random() * 0.5):
+            await ask(client, body)
+    except (TimeoutError, httpx.HTTPError):
+        return
+
+
+async def play(
+    client: httpx.AsyncClient, number: int, answers: list[tuple[dict[str, Any], Answer]], until: float, tally: Tally
+) -> None:
+    """One client: asks one question after the other."""
+    draw = random.Random(number)
+    known = {answer: index for index, (_, answer) in enumerate(answers)}
+    while time.monotonic() < until:
+        body, expected = draw.choice(answers)
+        tally.asked += 1
+        if draw.random() < DROPPED:
+            await drop(client, body, draw)
+            tally.dropped += 1
+            continue
+        try:
+            answer = await (ask_streamed if draw.random() < 0.5 else ask_whole)(client, body)
+        except httpx.HTTPStatusError as error:
+            tally.errors[error.response.status_code] += 1
+        except (httpx.HTTPError, ValueError, KeyError, IndexError) as error:
+            tally.lost[type(error).__name__] += 1
+        else:
+            tally.right += answer == expected
+            tally.crossed += answer != expected and (answer in known or answer[0] != expected[0])
+            tally.different += answer != expected and answer[0] == expected[0] and answer not in known
+
+
+async def watch(process: psutil.Process, until: float, sizes: list[tuple[float, float]]) -> None:
+    """Note the server's memory (s, MiB) now and then."""
+    started = time.monotonic()
+    while time.monotonic() < until:
+        sizes.append((time.monotonic() - started, process.memory_info().rss / 2**20))
+        await asyncio.sleep(1)
+
+
+async def run(url: str, process: psutil.Process, minutes: float, clients: int) -> bool:
+    """The load; whether all was well."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as client:
+        start_mib = process.memory_info().rss / 2**20
+        answers = [(body, await ask_whole(client, body)) for body in make_questions()]
+        print(f"{len(answers)} questions asked alone: {len({answer[1:] for _, answer in answers})} different answers")
+        tally, sizes = Tally(), list[tuple[float, float]]()
+        began = time.monotonic()
+        until = began + minutes * 60
+        players = [play(client, number, answers, until, tally) for number in range(clients)]
+        await asyncio.gather(watch(process, until, sizes), *players)
+        return await report(client, tally, time.monotonic() - began, start_mib, sizes)
+
+
+async def report(
+    client: httpx.AsyncClient, tally: Tally, took_s: float, start_mib: float, sizes: list[tuple[float, float]]
+) -> bool:
+    """Print what has happened; whether all was well."""
+    await asyncio.sleep(2)
+    health = (await client.get("/health")).json()
+    warm = [size for at, size in sizes if at >= WARM_UP_S] or [sizes[-1][1]]
+    growth = warm[-1] - warm[0]
+    flat = growth <= GROWTH_MIB
+    print(
+        f"{tally.asked} requests in {took_s:.0f} s ({tally.right / took_s:.1f} answers/s): {tally.right} right, "
+        f"{tally.dropped} dropped by their clients\n"
+        f"lost {sum(tally.lost.values())} {dict(tally.lost)}, errors {dict(tally.errors)}, crossed {tally.crossed}, "
+        f"different {tally.different}\n"
+        f"memory (MiB): {start_mib:.0f} at the start, {warm[0]:.0f} after warm-up, {warm[-1]:.0f} at the end, "
+        f"{max(size for _, size in sizes):.0f} at most; {'flat' if flat else f'grew by {growth:.0f}'}\n"
+        f"afterwards: {health}"
+    )
+    return tally.clean and flat and health["under_way"] == 0
+
+
+async def main() -> int:
+    """Serve the model in a process of its own and put it under load."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="model directory")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    words = parser.parse_args()
+    settings = ["serve.smoke=false", "serve.dtype=float32", f"threads={words.threads}"]
+    command = ["-m", "serve", "--model", words.model, "--port", "0", "--engine", "transformers", *settings]
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, *command, cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE
+    )
+    assert server.stdout is not None
+    try:
+        line = (await server.stdout.readline()).decode()
+        if " on http" not in line:
+            return 2  # it has said why
+        url = line.split()[-1]
+        good = await run(url, psutil.Process(server.pid), words.minutes, words.clients)
+    finally:
+        if server.returncode is None:
+            server.terminate()
+        code = await server.wait()
+    print(f"stopped with code {code}")
+    return 0 if good and code == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
