@@ -107,12 +107,17 @@ def read_adapter(source: Source, *, alone: bool = True) -> Adapter:
     return adapter
 
 
+def changes_base(settings: Mapping[str, Any]) -> bool:
+    """Whether PEFT changes the base's own weights when it puts this adapter on (PiSSA, OLoRA and their like)."""
+    return settings.get("init_lora_weights", True) not in _PLAIN_STARTS
+
+
 def _check_settings(directory: Path, settings: Mapping[str, Any]) -> None:
     kind = settings.get("peft_type")
     if kind != "LORA":
         raise ModelError(f"{directory}: peft_type is {shorten(kind)}; only LoRA adapters can be merged")
     start = settings.get("init_lora_weights", True)
-    if start not in _PLAIN_STARTS:
+    if changes_base(settings):
         raise ModelError(
             f"{directory}: init_lora_weights {shorten(start)} changes the base as well; "
             + (PEFT_IS_RIGHT if str(start).startswith(("pissa", "olora")) else "save it as a plain LoRA adapter first")

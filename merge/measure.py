@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from merge.adapter import Source
+from merge.adapter import Source, changes_base
 from merge.elements import Elements, compare_elements
 from merge.greedy import Rendered, Said, find_dialect, read_reply, reply_greedily, stop_ids
 from merge.halves import Differences, Halves, compare_halves
 from merge.layers import LayersError, Store, Streamed, empty_model, own_weights
 from merge.reference import apply_sources, load_reference
-from toolwright.model import load_model
+from toolwright.model import adapter_settings, load_model
 
 Watch = Callable[[str, int, int], None]
 """Told what is being done, and how much of how much of it is done."""
@@ -128,6 +128,9 @@ def _streamed(model: Any, store: Store, homes: Any, watch: Watch, what: str) -> 
 
 
 def _adapt(model: Any, base: Path, sources: Sequence[Source]) -> Any:
+    for source in sources:
+        if changes_base(adapter_settings(source.directory)):
+            raise LayersError(f"{source.directory}: changes the base as well, which takes all of its weights")
     return apply_sources(model, str(base), sources, empty=True)
 
 
