@@ -60,6 +60,13 @@ def other_device() -> bool:
     return any(Path(path).exists() for path in _OTHER_DEVICES)
 
 
+def may_run_on_cpu(command: str) -> bool:
+    """Whether a ``vllm`` command is, or may be, a build for CPUs, by the package beside it."""
+    libraries = Path(command).resolve().parent.parent
+    versions = [path.name for path in libraries.glob("lib*/python*/site-packages/vllm-*.dist-info")]
+    return not versions or any("cpu" in version for version in versions)
+
+
 def free_memory() -> int:
     """Bytes that processes can have without swapping: of the machine, or of the container if that is less."""
     values = {}

@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from serve.measure import may_run_on_cpu, other_device, read_gpus
 from toolwright.artifacts import require
 from toolwright.config import RunConfig
 from toolwright.config_file import find_file
@@ -133,6 +135,10 @@ def _find_vllm(config: RunConfig) -> str | None:
             f"serve.engine: {what}; install vLLM in an environment of its own and set VLLM_BIN to its bin/vllm, "
             "or use serve.engine=transformers"
         )
+    chosen = named or config.serve.engine == "vllm"
+    if command and not chosen and not may_run_on_cpu(command) and not read_gpus() and not other_device():
+        print(f"{command} is built for GPUs, and here is none: transformers serves instead", file=sys.stderr)
+        return None
     return command
 
 

@@ -10,7 +10,7 @@ from families import family_tokenizer, template_text
 
 from serve.families import FAMILIES as FAMILY_TABLE
 from serve.families import NEMOTRON, family_flags, thinks
-from serve.target import Target
+from serve.target import Target, find_target
 from serve.vllm import build_argv
 from toolwright.config import RunConfig, ServeConfig
 from toolwright.dialect import DIALECTS, dialect_for
@@ -215,3 +215,25 @@ def test_an_adapter_brings_its_tokenizer_and_its_largest_rank(tmp_path: Path) ->
     (adapter / "tokenizer.json").write_text("{}")
     line = " ".join(argv(Target("m", str(model), adapter, vllm="vllm")))
     assert f"--max-lora-rank 128 --lora-modules m={adapter} --tokenizer {adapter}" in line
+
+
+@pytest.mark.parametrize(
+    ("package", "engine", "expected"),
+    [
+        (None, "auto", "vllm"),
+        ("vllm-0.32.0+cpu.dist-info", "auto", "vllm"),
+        ("vllm-0.32.0.dist-info", "auto", "transformers"),
+        ("vllm-0.32.0.dist-info", "vllm", "vllm"),
+    ],
+)
+def test_a_vllm_for_gpus_is_not_chosen_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str | None, engine: Any, expected: str
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/vllm").write_text("#!/bin/sh\n")
+    (tmp_path / "bin/vllm").chmod(0o755)
+    if package:
+        (tmp_path / "lib/python3.11/site-packages" / package).mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv("VLLM_BIN", raising=False)
+    assert find_target(RunConfig(serve=ServeConfig(model="base", engine=engine))).engine == expected
