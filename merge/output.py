@@ -19,7 +19,7 @@ _KEY = ".key"
 _TOKENIZER = ("tokenizer", "special_tokens_map", "added_tokens", "vocab.", "merges.", "spiece.", "sentencepiece.")
 _TEMPLATE = ("chat_template", "additional_chat_templates")
 _NOT_THE_MODELS = ("README.md", ".gitattributes", ".cache", ".git", "original", "onnx", "config.json")
-_WEIGHTS = (".safetensors", ".bin", ".index.json", ".pth", ".pt", ".gguf", ".h5", ".msgpack", ".onnx")
+_WEIGHTS = (".safetensors", ".bin", ".index.json", ".jsonl", ".pth", ".pt", ".gguf", ".h5", ".msgpack", ".onnx")
 _SPARE = 64 * 2**20
 
 
