@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from toolwright.config import RunConfig
 from toolwright.devices import TABLE
-from toolwright.model import DTYPES, choose_dtype
+from toolwright.model import DTYPES
 from toolwright.plan_cure import Change, find_cure
 from toolwright.plan_measured import rollout_tokens
 from toolwright.plan_memory import (
@@ -61,7 +61,7 @@ def plan_sft(site: Site) -> StagePlan:
     if settings.max_conversations:
         tokens *= min(1.0, settings.max_conversations / max(site.counts.train, 1))
     row = float(settings.pack_tokens or settings.max_tokens) if settings.packing == "documents" else site.talk.total
-    full, dtype = settings.method == "full", choose_dtype(settings.dtype)
+    full, dtype = settings.method == "full", site.dtype
     recompute = settings.gradient_checkpointing
     time_s = train_s(
         site.work, site.device, tokens, tokens * share, min(row, site.talk.total), dtype, full=full, recompute=recompute
@@ -83,10 +83,10 @@ def plan_sft(site: Site) -> StagePlan:
 
 def _sft(site: Site) -> tuple[Memory, bool]:
     """Memory of SFT, and whether weights are sharded."""
-    memory = sft_memory(site.config, site.sft, site.talk, site.device, site.devices)
+    memory = sft_memory(site.config, site.sft, site.talk, site.device, site.dtype, site.devices)
     if site.devices == 1 or site.fits(memory):
         return memory, False
-    return sft_memory(site.config, site.sft, site.talk, site.device, site.devices, sharded=True), True
+    return sft_memory(site.config, site.sft, site.talk, site.device, site.dtype, site.devices, sharded=True), True
 
 
 def plan_rl(site: Site) -> StagePlan:
@@ -141,7 +141,7 @@ def plan_serve(site: Site) -> StagePlan:
     notes = [
         f"{served.conversations:,.0f} conversations of {served.longest:,} tokens at once"
         + (f", on {served.split} devices" if served.split > 1 else ""),
-        f"{_speed(site, served):,.0f} tokens/s with {min(SERVED_AT_ONCE, max(1, round(served.conversations)))} at once",
+        f"{_speed(site, served):,.0f} tokens/s, {served.at_once(site.talk.total, SERVED_AT_ONCE)} such at once",
     ]
     cure = [] if site.fits(served.memory) else _cure(site, _serve, _SERVE_CHANGES)
     return site.finish("serve", served.memory, None, served.split, cure=cure, notes=notes)
@@ -153,7 +153,7 @@ def _serve(site: Site) -> Memory:
 
 def _speed(site: Site, served: Served) -> float:
     """Tokens that are written in a second."""
-    rows = min(SERVED_AT_ONCE, max(1, round(served.conversations)))
+    rows = served.at_once(site.talk.total, SERVED_AT_ONCE)
     dtype = site.config.serve.dtype if site.device.cpu else "bfloat16"
     tokens = 1000.0 * rows
     taken = decode_s(site.work, site.device, tokens, rows, site.talk.total, dtype, ours=site.device.cpu)
@@ -166,7 +166,7 @@ def plan_eval(site: Site) -> StagePlan:
     served = serve_memory(site.config, site.sft, site.device, site.devices)
     tasks = min(settings.n_tasks or site.counts.heldout, site.counts.heldout) * len(settings.models)
     ours, dtype = site.device.cpu, site.config.serve.dtype if site.device.cpu else "bfloat16"
-    rows = min(settings.concurrency, max(1.0, served.conversations))
+    rows = served.at_once(talk.total, settings.concurrency)
     written = tasks * talk.sampled
     read = tasks * (talk.total - talk.sampled)
     taken = prefill_s(site.work, site.device, read, talk.total, dtype)

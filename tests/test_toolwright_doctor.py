@@ -1,0 +1,137 @@
+"""``toolwright doctor``: what it says about packages, vLLM, models and ports, on made-up machines."""
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from toolwright.cli import main
+from toolwright.doctor import _model, _port
+from toolwright.doctor_packages import EXTRAS, look_at, packages
+from toolwright.doctor_vllm import find_vllm, installed_version
+
+
+@pytest.mark.parametrize(
+    ("line", "tested", "extra", "found", "fatal", "cured"),
+    [
+        ("rich>=1", {}, None, "", False, False),
+        ("rich>=999", {}, None, "needs >=999", True, True),
+        ("rich>=1", {"rich": "0.0.1"}, None, "tested with 0.0.1", False, True),
+        ("no-such-package-here", {}, None, "not installed", True, True),
+        ("no-such-package-here", {}, "wandb", "(optional)", False, True),
+        ("rich>=999", {}, "wandb", "needs >=999", False, True),
+    ],
+)
+def test_a_package_is_compared_with_what_is_asked_for(
+    line: str, tested: dict[str, str], extra: str | None, found: str, fatal: bool, cured: bool
+) -> None:
+    finding = look_at(Requirement(line), tested, extra=extra)
+    assert found in finding.found
+    assert finding.fatal is fatal
+    assert bool(finding.cure) is cured
+    if cured:
+        assert finding.cure.startswith("pip install -c constraints.txt ")
+
+
+def test_a_build_label_is_not_another_version() -> None:
+    assert look_at(Requirement("torch>=2"), {"torch": _version("torch").partition("+")[0]}).cure == ""
+
+
+def _version(name: str) -> str:
+    import importlib.metadata
+
+    return importlib.metadata.version(name)
+
+
+def test_requirements_of_a_checkout_that_are_missing_are_named(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nrequires-python = ">=99"\ndependencies = ["rich", "no-such-thing>=1"]\n'
+        '[project.optional-dependencies]\nqlora = ["not-this-either"]\n'
+    )
+    found = {finding.what: finding for finding in packages(tmp_path)}
+    assert found["python"].fatal
+    assert found["no-such-thing"].fatal
+    assert found["packages"].found == "1 of 2 required ones as tested"
+    assert not found[f"not-this-either ({EXTRAS['qlora']})"].fatal
+
+
+def fake_vllm(environment: Path, version: str = "0.31.0") -> Path:
+    (environment / "lib/python3.12/site-packages" / f"vllm-{version}.dist-info").mkdir(parents=True)
+    command = environment / "bin" / "vllm"
+    command.parent.mkdir()
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    return command
+
+
+def test_vllm_in_an_environment_of_its_own_has_a_version_and_nothing_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = fake_vllm(tmp_path / "env", "0.32.0+cpu")
+    monkeypatch.setenv("VLLM_BIN", str(command))
+    assert installed_version(command) == "0.32.0+cpu"
+    (finding,) = find_vllm()
+    assert finding.found == f"0.32.0+cpu, {command}"
+    assert not finding.cure
+
+
+def test_vllm_in_the_trainers_environment_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = fake_vllm(tmp_path)
+    monkeypatch.setenv("VLLM_BIN", str(command))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    place = list(find_vllm())[-1]
+    assert "trainer's environment" in place.found
+    assert place.cure.startswith("pip uninstall vllm")
+
+
+def test_a_vllm_bin_that_is_no_command_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_BIN", str(tmp_path / "none"))
+    assert "is no command" in next(find_vllm()).found
+
+
+@pytest.mark.parametrize(
+    ("name", "fatal"),
+    [("models/tiny", False), ("./no/where", True), ("a/b/c", True), ("Qwen/Qwen2.5-7B-Instruct", False)],
+)
+def test_a_model_is_a_directory_or_a_hub_id(name: str, fatal: bool) -> None:
+    assert _model(name).fatal is fatal
+
+
+def test_a_model_directory_without_weights_is_no_model(tmp_path: Path) -> None:
+    for file in ("config.json", "tokenizer.json"):
+        assert _model(str(tmp_path)).found.endswith(f"has no {file}")
+        (tmp_path / file).write_text("{}")
+    assert _model(str(tmp_path)).found.endswith("has no *.safetensors")
+
+
+def test_a_port_in_use_has_a_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert _port("127.0.0.1", port).cure == "serve.port=0 takes a free one"
+    assert not _port("127.0.0.1", 0).cure
+
+
+def test_the_command_prints_json_of_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["doctor", "--json"])
+    found = {row["what"]: row for row in json.loads(capsys.readouterr().out)}
+    assert found.keys() >= {
+        "python",
+        "torch",
+        "packages",
+        "machine",
+        "cpu",
+        "disk",
+        "base model",
+        "sandbox",
+        "vllm",
+        "port",
+    }
+    assert code == int(any(row["fatal"] for row in found.values()))
+
+
+def test_something_required_that_is_missing_ends_with_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["doctor", f"model={tmp_path}"]) == 1
+    assert "1 required thing is missing" in capsys.readouterr().out
