@@ -1,20 +1,22 @@
 """Holds the small server at saturation and looks for lost, crossed and wrong answers, and for memory that grows.
 
-python benchmarks/load.py MODEL [--minutes 10] [--clients 64] [--threads 1]     exit code 1 if anything was wrong
-Every question has a marker of its own and is first asked alone; under load the answer, its id and its calls must be the
-same. Clients mix whole and streamed answers, with tools and without, greedy and seeded; some go away in the middle.
-Weights in float32: there replies are the same bits in any batch.
+python benchmarks/load.py MODEL [--minutes 10] [--clients 64] [--threads 1] [--dtype float32]     exit code 1: was wrong
+Every question has a marker of its own and is first asked alone. An answer under load is crossed if it has the id or the
+marker of another, and different if it is not what was said alone: in float32, where replies are the same bits in any
+batch, that is wrong, too. Clients mix whole and streamed answers, with tools and without, greedy and seeded; some go
+away in the middle.
 """
 
 import argparse
 import asyncio
 import json
 import random
+import re
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ DROPPED = 0.1
 WARM_UP_S = 45.0
 """After it memory must not grow by more than ``GROWTH_MIB``."""
 GROWTH_MIB = 32.0
+_MARKER = re.compile("[A-Z][a-z]{2}1[0-9]{3}")
 TOOLS = [
     {
         "type": "function",
@@ -51,6 +54,20 @@ Answer = tuple[str, str, str, str]
 """Id, content, calls as JSON, finish reason."""
 
 
+@dataclass(frozen=True)
+class Question:
+    """A request, the marker in it, and what is answered when it is asked alone."""
+
+    body: dict[str, Any]
+    marker: str
+    answer: Answer = ("", "", "", "")
+
+    def crossed(self, answer: Answer, markers: frozenset[str]) -> bool:
+        """Whether an answer is that of another question."""
+        found = set(_MARKER.findall(answer[1] + answer[2])) & markers
+        return answer[0] != self.answer[0] or bool(found - {self.marker})
+
+
 @dataclass
 class Tally:
     """What has happened under load."""
@@ -65,11 +82,11 @@ class Tally:
 
     @property
     def clean(self) -> bool:
-        """Whether every client that stayed got its own answer."""
-        return not (self.lost or self.errors or self.crossed or self.different) and self.right > 0
+        """Whether every client that stayed got an answer, and its own."""
+        return not (self.lost or self.errors or self.crossed) and self.right > 0
 
 
-def make_questions() -> list[dict[str, Any]]:
+def make_questions() -> list[Question]:
     """Requests with a marker each, all different."""
     draw = random.Random(7)
     questions = []
@@ -85,7 +102,7 @@ def make_questions() -> list[dict[str, Any]]:
         )
         body: dict[str, Any] = {"messages": [{"role": "user", "content": text}], "seed": index, "max_tokens": 48}
         body["temperature"] = 0.8 if index % 3 == 0 else 0
-        questions.append(body | ({"tools": TOOLS} if index % 4 else {}))
+        questions.append(Question(body | ({"tools": TOOLS} if index % 4 else {}), marker))
     return questions
 
 
@@ -140,60 +157,65 @@ async def drop(client: httpx.AsyncClient, body: Mapping[str, Any], draw: random.
 
 
 async def play(
-    client: httpx.AsyncClient, number: int, answers: list[tuple[dict[str, Any], Answer]], until: float, tally: Tally
+    client: httpx.AsyncClient, number: int, questions: Sequence[Question], until: float, tally: Tally
 ) -> None:
     """One client: asks one question after the other."""
     draw = random.Random(number)
-    known = {answer: index for index, (_, answer) in enumerate(answers)}
+    markers = frozenset(question.marker for question in questions)
     while time.monotonic() < until:
-        body, expected = draw.choice(answers)
+        question = draw.choice(questions)
         tally.asked += 1
         if draw.random() < DROPPED:
-            await drop(client, body, draw)
+            await drop(client, question.body, draw)
             tally.dropped += 1
             continue
         try:
-            answer = await (ask_streamed if draw.random() < 0.5 else ask_whole)(client, body)
+            answer = await (ask_streamed if draw.random() < 0.5 else ask_whole)(client, question.body)
         except httpx.HTTPStatusError as error:
             tally.errors[error.response.status_code] += 1
         except (httpx.HTTPError, ValueError, KeyError, IndexError) as error:
             tally.lost[type(error).__name__] += 1
         else:
-            tally.right += answer == expected
-            tally.crossed += answer != expected and (answer in known or answer[0] != expected[0])
-            tally.different += answer != expected and answer[0] == expected[0] and answer not in known
+            tally.right += answer == question.answer
+            tally.crossed += question.crossed(answer, markers)
+            tally.different += answer != question.answer
 
 
-async def watch(process: psutil.Process, until: float, sizes: list[tuple[float, float]]) -> None:
-    """Note the server's memory (s, MiB) now and then."""
+async def watch(url: str, process: psutil.Process, until: float, seen: list[tuple[float, float, float]]) -> None:
+    """Note every second when it is (s), the server's memory (MiB), and how long ``/health`` takes to answer (s)."""
     started = time.monotonic()
-    while time.monotonic() < until:
-        sizes.append((time.monotonic() - started, process.memory_info().rss / 2**20))
-        await asyncio.sleep(1)
+    async with httpx.AsyncClient(timeout=60) as client:
+        while (now := time.monotonic()) < until:
+            await client.get(f"{url}/health")
+            seen.append((now - started, process.memory_info().rss / 2**20, time.monotonic() - now))
+            await asyncio.sleep(1)
 
 
-async def run(url: str, process: psutil.Process, minutes: float, clients: int) -> bool:
+async def run(url: str, process: psutil.Process, words: argparse.Namespace) -> bool:
     """The load; whether all was well."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=clients)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=words.clients)
     async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as client:
         start_mib = process.memory_info().rss / 2**20
-        answers = [(body, await ask_whole(client, body)) for body in make_questions()]
-        print(f"{len(answers)} questions asked alone: {len({answer[1:] for _, answer in answers})} different answers")
-        tally, sizes = Tally(), list[tuple[float, float]]()
+        asked = [replace(one, answer=await ask_whole(client, one.body)) for one in make_questions()]
+        naming = sum(one.marker in one.answer[1] + one.answer[2] for one in asked)
+        print(f"{len(asked)} questions asked alone; {naming} answers name their marker", flush=True)
+        tally, seen = Tally(), list[tuple[float, float, float]]()
         began = time.monotonic()
-        until = began + minutes * 60
-        players = [play(client, number, answers, until, tally) for number in range(clients)]
-        await asyncio.gather(watch(process, until, sizes), *players)
-        return await report(client, tally, time.monotonic() - began, start_mib, sizes)
+        until = began + words.minutes * 60
+        players = [play(client, number, asked, until, tally) for number in range(words.clients)]
+        await asyncio.gather(watch(url, process, until, seen), *players)
+        good = await report(client, tally, time.monotonic() - began, start_mib, seen)
+        return good and not (tally.different and words.dtype == "float32")
 
 
 async def report(
-    client: httpx.AsyncClient, tally: Tally, took_s: float, start_mib: float, sizes: list[tuple[float, float]]
+    client: httpx.AsyncClient, tally: Tally, took_s: float, start_mib: float, seen: list[tuple[float, float, float]]
 ) -> bool:
     """Print what has happened; whether all was well."""
     await asyncio.sleep(2)
     health = (await client.get("/health")).json()
-    warm = [size for at, size in sizes if at >= WARM_UP_S] or [sizes[-1][1]]
+    sizes, pauses = [size for _, size, _ in seen], sorted(pause for *_, pause in seen)
+    warm = [size for at, size, _ in seen if at >= WARM_UP_S] or sizes[-1:]
     growth = warm[-1] - warm[0]
     flat = growth <= GROWTH_MIB
     print(
@@ -202,7 +224,8 @@ async def report(
         f"lost {sum(tally.lost.values())} {dict(tally.lost)}, errors {dict(tally.errors)}, crossed {tally.crossed}, "
         f"different {tally.different}\n"
         f"memory (MiB): {start_mib:.0f} at the start, {warm[0]:.0f} after warm-up, {warm[-1]:.0f} at the end, "
-        f"{max(size for _, size in sizes):.0f} at most; {'flat' if flat else f'grew by {growth:.0f}'}\n"
+        f"{max(sizes):.0f} at most; {'flat' if flat else f'grew by {growth:.0f}'}\n"
+        f"health answered in {pauses[len(pauses) // 2]:.3f} s, at most {pauses[-1]:.3f} s\n"
         f"afterwards: {health}"
     )
     return tally.clean and flat and health["under_way"] == 0
@@ -215,8 +238,9 @@ async def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     words = parser.parse_args()
-    settings = ["serve.smoke=false", "serve.dtype=float32", f"threads={words.threads}"]
+    settings = ["serve.smoke=false", f"serve.dtype={words.dtype}", f"threads={words.threads}"]
     command = ["-m", "serve", "--model", words.model, "--port", "0", "--engine", "transformers", *settings]
     server = await asyncio.create_subprocess_exec(
         sys.executable, *command, cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE
@@ -227,7 +251,7 @@ async def main() -> int:
         if " on http" not in line:
             return 2  # it has said why
         url = line.split()[-1]
-        good = await run(url, psutil.Process(server.pid), words.minutes, words.clients)
+        good = await run(url, psutil.Process(server.pid), words)
     finally:
         if server.returncode is None:
             server.terminate()

@@ -20,6 +20,7 @@ from serve.metrics import Metrics
 from serve.protocol import build_job, read_chat_request
 from serve.replies import Answers, ChatAnswers
 from serve.tokens import count_tokens, write_text
+from toolwright import __version__
 from toolwright.config import ServeConfig
 from toolwright.dialect import dialect_for
 from toolwright.engine import AsyncEngine, Engine
@@ -74,6 +75,7 @@ def build_app(engine: Engine, name: str, section: ServeConfig, metrics: Metrics)
         state.reader.shutdown(wait=False, cancel_futures=True)
 
     routes = [
+        Route("/version", _version),
         Route("/v1/models", _models),
         Route("/v1/models/{name:path}", _model),
         Route("/v1/chat/completions", _chat, methods=["POST"]),
@@ -102,6 +104,10 @@ def _row(state: State) -> dict[str, Any]:
         "owned_by": "toolwright",
         "max_model_len": state.engine.max_tokens_total,
     }
+
+
+async def _version(_: Request) -> Response:
+    return JSONResponse({"version": __version__})
 
 
 async def _models(request: Request) -> Response:
@@ -145,9 +151,9 @@ async def _complete(request: Request) -> Response:
 
 async def _tokenize(request: Request) -> Response:
     state: State = request.app.state.serving
-    return JSONResponse(await read_request(request, state, lambda body: count_tokens(state.engine, body)))
+    return await read_request(request, state, lambda body: JSONResponse(count_tokens(state.engine, body)))
 
 
 async def _detokenize(request: Request) -> Response:
     state: State = request.app.state.serving
-    return JSONResponse(await read_request(request, state, lambda body: write_text(state.engine, body)))
+    return await read_request(request, state, lambda body: JSONResponse(write_text(state.engine, body)))

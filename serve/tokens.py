@@ -9,6 +9,8 @@ from toolwright.engine.text import decode
 from toolwright.errors import DataError
 from toolwright.words import shorten
 
+MOST_SHOWN = 2**16
+
 
 def count_tokens(engine: Engine, body: dict[str, Any]) -> dict[str, Any]:
     """Token ids of messages with tools, or of a text.
@@ -28,8 +30,14 @@ def count_tokens(engine: Engine, body: dict[str, Any]) -> dict[str, Any]:
     else:
         raise DataError("body: expected messages (a list) or prompt (a text)")
     ids = list(encode(engine, text, special))
-    shown = [decode(engine.tokenizer, [token]) for token in ids] if _flag(body, "return_token_strs", False) else None
+    shown = _show(engine, ids) if _flag(body, "return_token_strs", False) else None
     return {"count": len(ids), "max_model_len": engine.max_tokens_total, "tokens": ids, "token_strs": shown}
+
+
+def _show(engine: Engine, ids: list[int]) -> list[str]:
+    if len(ids) > MOST_SHOWN:
+        raise DataError(f"return_token_strs: {len(ids)} tokens: at most {MOST_SHOWN} are shown one by one")
+    return [decode(engine.tokenizer, [token]) for token in ids]
 
 
 def write_text(engine: Engine, body: dict[str, Any]) -> dict[str, Any]:
