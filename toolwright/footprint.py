@@ -35,6 +35,7 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
         "num_key_value_heads": 4,
         "intermediate_size": 18944,
         "vocab_size": 152064,
+        "max_position_embeddings": 32768,
     },
     "Qwen/Qwen2.5-32B-Instruct": {
         "model_type": "qwen2",
@@ -44,6 +45,7 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
         "num_key_value_heads": 8,
         "intermediate_size": 27648,
         "vocab_size": 152064,
+        "max_position_embeddings": 32768,
     },
     "meta-llama/Llama-3.1-8B-Instruct": {
         "model_type": "llama",
@@ -53,6 +55,7 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
         "num_key_value_heads": 8,
         "intermediate_size": 14336,
         "vocab_size": 128256,
+        "max_position_embeddings": 131072,
     },
 }
 """Shapes of the models that ``configs/`` names, for machines without the hub. Source: their ``config.json`` there."""
@@ -225,8 +228,11 @@ def kept_bytes(model: Any, tokens: int, autocast: bool, rows: int = 1, forest: L
     body = model.get_base_model() if hasattr(model, "get_base_model") else model
     try:
         with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            table = {"attention_mask": torch.empty((1, 1, 0, 0)), "forest": forest} if forest else {}
-            body.base_model(input_ids=torch.zeros(rows, tokens, dtype=torch.long), use_cache=False, **table)
+            # A mask of four dimensions is taken as it is; making one of its own, transformers would look at values.
+            seen = 0 if forest else tokens
+            more: dict[str, Any] = {"attention_mask": torch.empty((1, 1, seen, seen), dtype=body.dtype)}
+            more |= {"forest": forest} if forest else {}
+            body.base_model(input_ids=torch.zeros(rows, tokens, dtype=torch.long), use_cache=False, **more)
     except (RuntimeError, NotImplementedError) as error:
         raise ModelError(f"activations cannot be counted: {str(error).splitlines()[0][:120]}") from None
     return int(sum(size for size, _ in kept.values()))

@@ -10,7 +10,7 @@ from typing import Any
 from toolwright.config import RunConfig, ServeConfig
 from toolwright.devices import GIB, Device
 from toolwright.footprint import ASSUMED_SHARE, FRAGMENTS, OVERHEAD, Setup, parameters, plan_memory
-from toolwright.model import DTYPES, choose_dtype
+from toolwright.model import DTYPES
 from toolwright.plan_tokens import Talk
 from toolwright.segment_attention import Layout, Segment
 
@@ -83,7 +83,7 @@ def cache_bytes(text: Any, tokens: int, dtype: str) -> float:
 
 
 def sft_memory(
-    config: RunConfig, models: Models, talk: Talk, device: Device, devices: int = 1, sharded: bool = False
+    config: RunConfig, models: Models, talk: Talk, device: Device, dtype: str, devices: int = 1, sharded: bool = False
 ) -> Memory:
     """Memory of one training step of SFT."""
     settings = config.sft
@@ -92,7 +92,6 @@ def sft_memory(
     row = min(settings.max_tokens, talk.longest or settings.max_tokens)
     tokens = micro * ((settings.pack_tokens or settings.max_tokens) if packed else row)
     share = talk.sampled / talk.total if talk.longest else ASSUMED_SHARE
-    dtype = choose_dtype(settings.dtype)
     optimizer = str(settings.trainer.get("optim", "adamw_torch"))
     setup = Setup(
         dtype=dtype,
@@ -181,6 +180,10 @@ class Served:
     split: int
     longest: int
     conversations: float
+
+    def at_once(self, length: float, most: int) -> int:
+        """Conversations of ``length`` tokens at once, if there are ``most``."""
+        return max(1, min(most, int(self.conversations * self.longest / max(length, 1))))
 
 
 def serve_memory(config: RunConfig, models: Models, device: Device, devices: int = 1) -> Served:

@@ -1,13 +1,14 @@
 """A configuration on a device: what every stage is planned from, and the form of a stage's plan."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from toolwright.config import RunConfig
+from toolwright.config import LoraSection, RunConfig
 from toolwright.devices import HERE, Device
 from toolwright.footprint import architecture, empty_model, with_adapter
 from toolwright.model import choose_dtype
@@ -37,6 +38,20 @@ class StagePlan(BaseModel):
     cost: float | None = None
     disk_bytes: float = 0.0
     notes: list[str] = []
+
+
+@lru_cache(maxsize=8)
+def _models(shape: str, dtype: str, attention: str | None, name: str, lora: str | None) -> Models:
+    """The empty models of a shape (JSON), with the adapter of a section (JSON), or without."""
+    from transformers import AutoConfig
+
+    values = json.loads(shape)
+    config = AutoConfig.for_model(values.pop("model_type"), **values)
+    base = empty_model(config, dtype, attention)
+    if lora is None:
+        return Models(base, base)
+    section = LoraSection.model_validate_json(lora)
+    return Models(base, with_adapter(empty_model(config, dtype, attention), section, name))
 
 
 @dataclass(frozen=True)
@@ -74,24 +89,26 @@ class Site:
         """What earlier stages measured; only of use where the plan is for this machine."""
         return measured_stages(self.config) if self.device.name == HERE else {}
 
-    @cached_property
+    @property
     def sft(self) -> Models:
         """What SFT trains."""
         section = self.config.sft
         attention = section.attention if section.packing == "none" else None
-        dtype = choose_dtype(section.dtype)
-        base = empty_model(self.shape, dtype, attention)
-        if section.method == "full":
-            return Models(base, base)
-        return Models(base, with_adapter(empty_model(self.shape, dtype, attention), section.lora, "sft.lora"))
+        lora = None if section.method == "full" else section.lora.model_dump_json()
+        return _models(self.shape.to_json_string(), self.dtype, attention, "sft.lora", lora)
 
-    @cached_property
+    @property
     def rl(self) -> Models:
         """What RL trains."""
         section = self.config.rl
         lora, name = (self.config.sft.lora, "sft.lora") if section.start == "sft" else (section.lora, "rl.lora")
-        base = empty_model(self.shape, section.dtype)
-        return Models(base, with_adapter(empty_model(self.shape, section.dtype), lora, name))
+        return _models(self.shape.to_json_string(), section.dtype, None, name, lora.model_dump_json())
+
+    @property
+    def dtype(self) -> str:
+        """What SFT computes in; ``auto`` is bfloat16 on every GPU of the table."""
+        chosen = self.config.sft.dtype
+        return "bfloat16" if chosen == "auto" and not self.device.cpu else choose_dtype(chosen)
 
     @property
     def work(self) -> Work:
