@@ -4,7 +4,7 @@ Logits on a few prompts cannot show that one weight among billions is wrong; thi
 files by transformers' own loading, and PEFT's own ``merge`` makes what is expected: none of our arithmetic is used.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def _is_adapted(module: nn.Module) -> bool:
 def _add_unit(total: Elements, streamed: Streamed, merged: Store, unit: str) -> Elements:
     before, actual = streamed.store.load(unit), merged.load(unit)
     eps = torch.finfo(merged.precision(unit)).eps
-    for name, expected in (before | _merge_unit(streamed, unit)).items():
+    for name, expected in (before | _merge_unit(streamed, unit, before)).items():
         ratio = _distance(before.get(name), expected, actual.get(name), eps)
         bad = int((~(ratio <= 1)).sum())  # what is no number is wrong, too
         furthest = ratio.nan_to_num(nan=_FAR).max().item() if ratio.numel() else 0.0
@@ -119,21 +119,20 @@ def _distance(before: Tensor | None, expected: Tensor, actual: Tensor | None, ep
 
 
 @torch.no_grad()
-def _merge_unit(streamed: Streamed, unit: str) -> dict[str, Tensor]:
-    """What the weights of a unit become when PEFT merges, by name."""
+def _merge_unit(streamed: Streamed, unit: str, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the weights of a unit become when PEFT merges, by name; those without an adapter are left out."""
     module = streamed.model.get_submodule(unit)
-    streamed.fill(unit)
     if not _is_adapted(module):
-        merged = {name: tensor.detach() for name, tensor in streamed.weights(unit).items()}
+        return {}
+    streamed.fill(unit, {name: tensor.clone() for name, tensor in before.items()})
+    if hasattr(module, "unload_and_optionally_merge_module"):
+        plain = module.unload_and_optionally_merge_module(merge=True, safe_merge=False, adapter_names=None)
     else:
-        if hasattr(module, "unload_and_optionally_merge_module"):
-            plain = module.unload_and_optionally_merge_module(merge=True, safe_merge=False, adapter_names=None)
-        else:
-            module.merge()
-            plain = module.get_base_layer()
-        merged = {f"{unit}.{name}": tensor.detach().clone() for name, tensor in plain.named_parameters()}
-        for part in module.modules():
-            if isinstance(part, BaseTunerLayer) and hasattr(part, "merged_adapters"):
-                part.merged_adapters.clear()
+        module.merge()
+        plain = module.get_base_layer()
+    merged = {f"{unit}.{name}": tensor.detach() for name, tensor in plain.named_parameters()}
+    for part in module.modules():
+        if isinstance(part, BaseTunerLayer) and hasattr(part, "merged_adapters"):
+            part.merged_adapters.clear()
     streamed.drop(unit)
     return merged

@@ -107,7 +107,10 @@ class Store:
         self.names: dict[str, list[str]] = {unit: [] for unit in self.units}
         for name, _ in self._twin.named_parameters(remove_duplicate=False):
             self.names[self.unit_of(name)].append(name)
-        self._transforms, self._keys = self._assign()
+        self._transforms: list[Any] = []
+        self._keys: dict[str, list[str]] = {unit: [] for unit in self.units}  # names in the files
+        self._renamed: dict[str, str] = {}  # names in the files that only change to these
+        self._assign()
 
     @property
     def parameters(self) -> int:
@@ -120,27 +123,25 @@ class Store:
             name = name.rpartition(".")[0]
         return name
 
-    def _assign(self) -> tuple[list[Any], dict[str, list[str]]]:
-        """How transformers renames and converts for this architecture; and the files' names of each unit's tensors."""
+    def _assign(self) -> None:
+        """Find out how transformers renames and converts for this architecture, and which tensors a unit needs."""
         try:
             from transformers.conversion_mapping import get_model_conversion_mapping
             from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
         except ImportError as error:
-            raise ModelError(
-                f"this version of transformers loads models in another way ({error}); {_INSTEAD}"
-            ) from None
-        transforms = list(get_model_conversion_mapping(self._twin) or ())
-        renamings = [each for each in transforms if isinstance(each, WeightRenaming)]
-        converters = [each for each in transforms if isinstance(each, WeightConverter)]
+            raise LayersError(f"this version of transformers loads models in another way ({error})") from None
+        self._transforms = list(get_model_conversion_mapping(self._twin) or ())
+        renamings = [each for each in self._transforms if isinstance(each, WeightRenaming)]
+        converters = [each for each in self._transforms if isinstance(each, WeightConverter)]
         prefix, known = self._twin.base_model_prefix, self._twin.state_dict()
-        keys: dict[str, list[str]] = {unit: [] for unit in self.units}
         for key in self.stored:
-            name, _ = rename_source_key(key, renamings, converters, prefix, known)
+            name, pattern = rename_source_key(key, renamings, converters, prefix, known)
             if name not in known and key in known:
-                name = key
+                name, pattern = key, None
             if name in known:
-                keys[self.unit_of(name)].append(key)
-        return transforms, keys
+                self._keys[self.unit_of(name)].append(key)
+                if pattern is None:
+                    self._renamed[key] = name
 
     def precision(self, unit: str) -> torch.dtype:
         """The coarsest type in which a weight of a unit is stored."""
@@ -175,38 +176,46 @@ class Store:
         return found
 
     def _read(self, unit: str) -> dict[str, Tensor]:
-        """What the files hold of a unit, by way of the twin."""
-        if not self._keys[unit]:
-            return {}
+        """What the files hold of a unit."""
+        found: dict[str, Tensor] = {}
+        for key in self._keys[unit]:
+            if (name := self._renamed.get(key)) is not None:
+                found[name] = self.stored[key].read().to(self.device, torch.float32)
+        converted = [key for key in self._keys[unit] if key not in self._renamed]
+        if converted:
+            found |= self._convert(unit, converted)
+        for name, tensor in found.items():
+            if tensor.shape != (expected := self._twin.get_parameter_or_buffer(name).shape):
+                raise ModelError(
+                    f"{self.directory}: the weight {name} is {list(tensor.shape)}, by config.json it should be "
+                    f"{list(expected)}; get the model anew"
+                )
+        return found
+
+    def _convert(self, unit: str, keys: Sequence[str]) -> dict[str, Tensor]:
+        """Tensors that transformers makes of several, by way of the twin."""
         from transformers.core_model_loading import convert_and_load_state_dict_in_model
         from transformers.modeling_utils import LoadStateDictConfig
 
-        state = {key: _Lazy(self.stored[key]) for key in self._keys[unit]}
+        state = {key: _Lazy(self.stored[key]) for key in keys}
         config = LoadStateDictConfig(
             dtype=torch.float32, device_map={"": self.device}, weight_mapping=list(self._transforms)
         )
         info, _ = convert_and_load_state_dict_in_model(self._twin, state, config)
-        wrong = sorted(map(str, info.mismatched_keys)) + sorted(map(str, info.conversion_errors))
+        wrong = sorted(map(str, (*info.mismatched_keys, *info.conversion_errors)))
         if wrong:
             raise ModelError(f"{self.directory}: {wrong[0]}: of another shape than config.json says; get it anew")
-        return {name: tensor for name, tensor in self._take(unit)}
+        return dict(self._take(unit))
 
     def _take(self, unit: str) -> Iterator[tuple[str, Tensor]]:
-        for name in (*self.names[unit], *self._buffers(unit)):
+        """Take out of the twin what was put in."""
+        for name in self.names[unit]:
             path, _, attribute = name.rpartition(".")
-            module = self._twin.get_submodule(path)
-            held = module._parameters if attribute in module._parameters else module._buffers
-            tensor = held[attribute]
-            if tensor is not None and not tensor.is_meta:
+            weights = self._twin.get_submodule(path)._parameters
+            tensor = weights[attribute]
+            if not tensor.is_meta:
                 yield name, tensor.detach()
-                if attribute in module._parameters:
-                    module._parameters[attribute] = nn.Parameter(tensor.to("meta"), requires_grad=False)
-
-    def _buffers(self, unit: str) -> list[str]:
-        """Buffers of a unit that are stored; they stay in the twin as well."""
-        kept = self._twin.state_dict().keys()
-        buffers = (name for name, _ in self._twin.named_buffers() if name in kept)
-        return [name for name in buffers if self.unit_of(name) == unit]
+                weights[attribute] = nn.Parameter(tensor.to("meta"), requires_grad=False)
 
 
 class Streamed:
@@ -247,11 +256,11 @@ class Streamed:
         module.register_forward_pre_hook(lambda *_: self.fill(unit))
         module.register_forward_hook(lambda *_: self.drop(unit))
 
-    def fill(self, unit: str) -> None:
-        """Put a unit's weights in their places."""
+    def fill(self, unit: str, tensors: Mapping[str, Tensor] | None = None) -> None:
+        """Put a unit's weights, or these, in their places."""
         if unit in self._held or not self._slots[unit]:
             return
-        tensors = self.store.load(unit)
+        tensors = self.store.load(unit) if tensors is None else tensors
         for slot in self._slots[unit]:
             if slot.name in tensors:
                 slot.put(tensors[slot.name])
@@ -269,10 +278,6 @@ class Streamed:
             if unit != outside and not unit.startswith(f"{outside}."):
                 self.fill(unit)
                 self._held.add(unit)
-
-    def weights(self, unit: str) -> dict[str, Tensor]:
-        """The weights of a unit that is filled."""
-        return {slot.name: slot.place[slot.attribute] for slot in self._slots[unit]}
 
 
 @dataclass(frozen=True)
