@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from toolwright import verify
-from toolwright.artifacts import fingerprint, manifest_path
+from toolwright.artifacts import fingerprint, manifest_path, write_rows
 from toolwright.config_file import REPOSITORY, load_config
 from toolwright.stage import Job
 from toolwright.verify import judge_parity, judge_served, main
@@ -289,3 +289,61 @@ def test_a_template_that_changed_on_either_side_is_noticed(tmp_path: Path) -> No
         parity = {**PARITY, "sha256": {"chat_template.jinja": {"trained": trained, "merged": merged}}}
         assert passed(judge_parity(parity, tmp_path)) == [True, agree]
     assert passed(judge_parity(PARITY, tmp_path)) == [True, False]
+
+
+CALL = {"name": "get_weather", "arguments": {"city": "Oslo"}, "id": "call_0"}
+TOOL = {
+    "name": "get_weather",
+    "description": "Current weather of a city.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+QUESTION = {
+    "id": "q1",
+    "mode": "single",
+    "messages": [
+        {"role": "user", "content": "What is the weather in Oslo?"},
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "call_0", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Oslo"}'}}
+        ]},
+    ],
+    "tools": json.dumps([{"type": "function", "function": TOOL}]),
+    "plan": json.dumps({"mode": "single", "steps": [{"calls": [CALL], "results": ["{}"]}]}),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_real_stages_agree_on_a_model_that_calls_tools(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Adapter, merge, measurement and server as users have them; the base is the one that this repository ships."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from merge.__main__ import main as merge
+    from toolwright.model import load_model, load_tokenizer
+
+    base = REPOSITORY / "models/tiny"
+    words = [f"model={base}", f"runs_dir={tmp_path}/runs", "name=t", "merge.adapter=sft", "threads=1"]
+    job = Job.of(
+        load_config(None, words), "sft", output="sft/adapter", command="c", settings={}, inputs={"model": base}
+    )
+    with job.running():
+        lora = LoraConfig(r=4, lora_alpha=4, target_modules="all-linear", task_type="CAUSAL_LM")
+        model = get_peft_model(load_model(base), lora)
+        torch.manual_seed(0)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=1e-3)
+        model.save_pretrained(str(job.output))
+        load_tokenizer(base).save_pretrained(str(job.output))
+    assert merge(words) == 0
+    run = tmp_path / "runs/t"
+    write_rows(run / "train.jsonl", [QUESTION])
+    assert main([str(run)]) == 0, capfd.readouterr()
+    assert "verify: passed" in capfd.readouterr().out
+    receipt = json.loads((run / "verify.json").read_text())
+    assert receipt["served"]["served"]["prompts"] == receipt["parity"]["prompts"] == 9
+    card = (run / "merged/README.md").read_text()
+    assert "| merged and served model agree | yes | 9 of 9 prompts answered as by base and adapter" in card
+    assert str(tmp_path) not in card
+    with (run / "merged/chat_template.jinja").open("a") as stream:
+        stream.write("{# another #}")
+    assert main([str(run)]) == 2

@@ -75,7 +75,8 @@ def _run(words: list[str]) -> int:
     }
     path = beside(merged, config, "verify.json")
     write_text(path, json.dumps(receipt, indent=2, ensure_ascii=False) + "\n")
-    _show(checks, passed, path)
+    _show(checks, words)
+    print(f"verify: {'passed' if passed else 'FAILED'} -> {path}", flush=True)
     argv = [sys.executable, *CARD, *words]
     if _start(argv):
         raise StageError(f"{merged}: its card could not be written, see above; mend it and run: {_shown(argv)}")
@@ -136,7 +137,7 @@ def check_chain(config: RunConfig, merged: Path, manifest: Manifest) -> tuple[li
 
 def _trained(name: str, path: Path, hashes: Mapping[str, str]) -> Check:
     """Whether an adapter is as its training left it, on this base."""
-    trained, made_by = read_manifest(path), MADE_BY.get(name, "the command that trained it")
+    trained, made_by = read_manifest(path), MADE_BY.get(name, "python -m sft.train")
     if trained is None:
         return Check(f"{name} as trained", True, "no manifest: trained elsewhere")
     if trained.sha256 != fingerprint(path):
@@ -185,7 +186,7 @@ def judge_parity(parity: Mapping[str, Any], merged: Path) -> list[Check]:
         if len({*sides.values(), fingerprint(merged / name) if (merged / name).is_file() else "absent"}) != 1
     ]
     what = f"differ: {', '.join(odd)}" if odd else f"{len(files)} files, identical to the trained ones"
-    again = "python -m merge --replace"
+    again = "python -m merge.parity"
     return [
         Check("adapter and merged model agree", bool(parity["passed"]), found, again),
         Check("tokenizer and chat template", not odd and bool(files), what, again),
@@ -281,10 +282,9 @@ def _read(path: Path, argv: Sequence[str], code: int) -> dict[str, Any]:
     return found
 
 
-def _show(checks: Sequence[Check], passed: bool, path: Path) -> None:
+def _show(checks: Sequence[Check], words: Sequence[str]) -> None:
     width = max(len(check.name) for check in checks)
     for check in checks:
         print(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:<{width}}  {check.found}")
-        if not check.passed and check.next:
-            print(f"      {'':<{width}}  next: {check.next}")
-    print(f"verify: {'passed' if passed else 'FAILED'} -> {path}", flush=True)
+        if not check.passed:
+            print(f"      {'':<{width}}  next: {check.next} {shlex.join(words)}")
