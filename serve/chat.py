@@ -6,6 +6,7 @@ file. Each line is a message, or a command: /help lists them. Without a terminal
 standard output gets the answers alone, and the first failure ends it with exit code 2.
 """
 
+import io
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -53,6 +54,7 @@ def _run(argv: Sequence[str] | None) -> int:
         argv, prog=PROG, about=__doc__ or "", sections=sections, flags=FLAGS, options=[MODEL]
     )
     config = _with_model(config, options["model"])
+    _take_any_text()
     screen = Screen(is_terminal())
     try:
         _chat(config, screen)
@@ -69,6 +71,13 @@ def _with_model(config: RunConfig, model: str | None) -> RunConfig:
     return config.model_copy(update={section: values.model_copy(update={"model": model})})
 
 
+def _take_any_text() -> None:
+    """Bytes that are no text, and characters that the terminal cannot show, are replaced and never an error."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _chat(config: RunConfig, screen: Screen) -> None:
     """Open tools, model and conversation, tools first: what is wrong with them is told before a model is loaded.
 
@@ -80,11 +89,11 @@ def _chat(config: RunConfig, screen: Screen) -> None:
         endpoint = stack.enter_context(open_endpoint(config, screen.note))
         opened = open_session(config, endpoint, worlds, screen)
         session = stack.enter_context(portal.wrap_async_context_manager(opened))
+        stack.callback(_save_if_asked, session, config)  # however the chat ends
         _greet(screen, endpoint, worlds)
         for line in _lines(screen):
             if not _take(portal, session, line, config):
                 break
-        _save_at_end(session, config)
 
 
 def _greet(screen: Screen, endpoint: Endpoint, worlds: Worlds) -> None:
@@ -92,7 +101,7 @@ def _greet(screen: Screen, endpoint: Endpoint, worlds: Worlds) -> None:
     screen.note(f"{endpoint.model} ({endpoint.origin}) with {len(worlds.tools)} tools of {servers}; /help for commands")
 
 
-def _save_at_end(session: Session, config: RunConfig) -> None:
+def _save_if_asked(session: Session, config: RunConfig) -> None:
     if config.chat.save and any(message.role == "assistant" for message in session.messages):
         save(session, Path(config.chat.save).expanduser())
 
@@ -103,7 +112,7 @@ def _take(portal: BlockingPortal, session: Session, line: str, config: RunConfig
     if command is not None:
         name, argument = command
         if name == "reset":
-            _save_at_end(session, config)
+            _save_if_asked(session, config)
         return _interruptible(portal, session.screen, lambda: run_line(session, name, argument)) is not False
     try:
         episode = _interruptible(portal, session.screen, lambda: session.ask(line))

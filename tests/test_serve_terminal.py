@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from chat_endpoint import called, last, playing
 
+from mcpserver.sandbox.level import choose_level
 from mcpserver.world import open_configured
 from serve.chat import main
 from serve.chat_commands import find_command, run_line, signature
@@ -335,6 +336,18 @@ def test_piped_lines_are_answered_on_standard_output_and_nothing_else_is_there(t
     ]
 
 
+def test_a_failure_in_a_pipe_ends_the_chat_and_what_was_said_is_saved(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "saved.jsonl"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("hello\nrefuse\nhello\n"))
+    with playing(lambda request: 400 if last(request)["content"] == "refuse" else add_or_say(request)) as endpoint:
+        assert main(["--url", endpoint.url, "--toolset", "maths", "--save", str(path)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "You said 'hello'.\n"
+    assert re.search(r"error: .*HTTP 400", shown.err.splitlines()[-1])
+    (saved,) = (Conversation.from_row(json.loads(line)) for line in path.read_text().splitlines())
+    assert roles(saved.messages) == "user assistant"
+
+
 def test_a_server_that_runs_already_is_asked_and_none_is_started():
     with playing(add_or_say) as endpoint:
         done = run(f"serve.port={endpoint.port}", "--toolset", "maths", lines="add\n")
@@ -547,3 +560,30 @@ def test_ctrl_d_and_two_ctrl_c_end_the_chat(keys, code):
             terminal.type(key)
         assert terminal.end() == code
     assert "Traceback" not in terminal.text
+
+
+@pytest.mark.skipif(choose_level() is None, reason="no sandbox works on this machine, so code is refused")
+@pytest.mark.parametrize("transport", ["inprocess", "stdio"])
+def test_ctrl_c_stops_the_tool_that_runs_and_the_environment_goes_on(transport):
+    def play(request: dict[str, Any]) -> dict[str, Any]:
+        message = last(request)
+        if message["role"] == "tool":
+            return {"content": f"Python says {message['content']}"}
+        return called("run_python", code=message["content"])
+
+    with playing(play) as endpoint:
+        terminal = Terminal("--url", endpoint.url, "--toolset", "python", f"tools.transport={transport}")
+        terminal.wait_for("> ")
+        terminal.type("open('kept.txt', 'w').write('mine')\r")
+        terminal.wait_for("Python says")
+        terminal.wait_for("> ")
+        terminal.type("import time; time.sleep(600)\r")
+        terminal.wait_for("running run_python")
+        terminal.type("\x03")
+        terminal.wait_for("stopped; your message was taken back", 10)
+        terminal.wait_for("> ")
+        terminal.type("print(open('kept.txt').read().upper())\r")
+        terminal.wait_for("Python says MINE")
+        terminal.wait_for("> ")
+        terminal.type("\x04")
+        assert terminal.end() == 0
