@@ -13,6 +13,7 @@ import pytest
 from toolwright import verify
 from toolwright.artifacts import fingerprint, manifest_path, write_rows
 from toolwright.config_file import REPOSITORY, load_config
+from toolwright.recall import named_adapters, named_base
 from toolwright.stage import Job
 from toolwright.verify import judge_parity, judge_served, main
 
@@ -149,6 +150,20 @@ def test_a_configuration_is_taken_as_it_is(run: Path, stages: Stages, tmp_path: 
     stages.set(measure="run = Path(sys.argv[1]).parent / 'runs/t'; " + WRITE_PARITY.format(
         parity=json.dumps(stages.parity)), card="")  # fmt: skip
     assert main([str(path), f"runs_dir={run.parent}", "name=t"]) == 0
+
+
+def test_adapters_from_elsewhere_bring_their_base(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": f"org/{name}"}))
+    config = load_config(None, [f"merge.adapter={tmp_path}/one, {tmp_path}/two:0.5", "model=org/mine"])
+    adapters = named_adapters(config)
+    assert [path.name for _, path in adapters] == ["one", "two"]
+    assert named_base(config, adapters) == "org/one"
+    assert named_base(config, [("sft", tmp_path / "one"), *adapters]) == "org/mine"
+    several = load_config(None, [f"merge.adapter=[{{path: {tmp_path}/two, weight: 0.5}}]", "merge.base=org/big"])
+    assert named_adapters(several) == [(f"{tmp_path}/two", tmp_path / "two")]
+    assert named_base(several, named_adapters(several)) == "org/big"
 
 
 CHANGES: dict[str, tuple[str, str, str]] = {

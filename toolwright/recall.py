@@ -1,22 +1,23 @@
-"""What a run's directory says about how it was made, as words for a command: for commands that get no configuration.
+"""What a run was made of: as its directory tells, for commands that get no configuration, and as one names it.
 
 Reads the manifests of ``merged`` and of the adapters, an adapter's ``adapter_config.json``, and the names of the files
 in ``configs/``; writes nothing.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from toolwright.artifacts import Manifest, fingerprint, hash_of, read_manifest, require
-from toolwright.config import MergeConfig
+from toolwright.config import MergeConfig, RunConfig
 from toolwright.config_file import find_file
-from toolwright.errors import ConfigError
+from toolwright.errors import ArtifactError, ConfigError
+from toolwright.stage import run_dir
 
-ADAPTERS = ("rl", "sft")
+MADE_BY = {"rl": "python -m rl.train", "sft": "python -m sft.train"}
 
 
 def recall_run(run: Path, given: Collection[str] = ()) -> list[str]:
@@ -45,6 +46,38 @@ def recall_run(run: Path, given: Collection[str] = ()) -> list[str]:
     return [str(file), *words] if file else words
 
 
+def named_adapters(config: RunConfig) -> list[tuple[str, Path]]:
+    """Name and directory of each adapter that a configuration merges.
+
+    Raises:
+        ArtifactError: one is not there.
+    """
+    wanted = config.merge.adapter
+    if isinstance(wanted, str):
+        words = (word.strip() for word in wanted.split(","))
+        names = [word.rpartition(":")[0] or word for word in words if word]
+    else:
+        names = [one.path for one in wanted]
+    found = []
+    for name in names:
+        path = run_dir(config) / name / "adapter" if name in MADE_BY else find_file(Path(name))
+        if not (path / "adapter_config.json").is_file():
+            raise ArtifactError(f"{path}: no adapter there; make it with: {MADE_BY.get(name, 'its training')}")
+        found.append((name, path))
+    return found
+
+
+def named_base(config: RunConfig, adapters: Sequence[tuple[str, Path]]) -> str:
+    """The base that a configuration merges into: with adapters from elsewhere only, the one that the first names."""
+    foreign = all(name not in MADE_BY for name, _ in adapters)
+    return config.merge.base or (foreign and adapters and _named_by(adapters[0][1])) or config.model
+
+
+def _named_by(adapter: Path) -> str:
+    settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    return settings.get("base_model_name_or_path") or ""
+
+
 def adapter_inputs(inputs: Mapping[str, str]) -> dict[str, str]:
     """Of a merge's inputs the adapters, in the order in which they were applied."""
     return {name: value for name, value in inputs.items() if name.startswith("adapter")}
@@ -58,7 +91,7 @@ def base_hash(base: str) -> str:
 
 def _adapters(run: Path, merged: Manifest) -> Iterator[tuple[str, float]]:
     """The run's adapters that were merged, by their hashes, each with its weight."""
-    there = {name: manifest.sha256 for name in ADAPTERS if (manifest := read_manifest(run / name / "adapter"))}
+    there = {name: manifest.sha256 for name in MADE_BY if (manifest := read_manifest(run / name / "adapter"))}
     wanted = list(adapter_inputs(merged.inputs).values())
     weights: list[Any] = merged.settings.get("weights") or [1.0] * len(wanted)
     for sha256, weight in zip(wanted, weights, strict=True):
@@ -72,8 +105,7 @@ def _adapters(run: Path, merged: Manifest) -> Iterator[tuple[str, float]]:
 
 
 def _base(run: Path, adapter: str, merged: Manifest) -> str:
-    settings = json.loads((run / adapter / "adapter/adapter_config.json").read_text(encoding="utf-8"))
-    named = str(settings.get("base_model_name_or_path"))
+    named = _named_by(run / adapter / "adapter")
     if base_hash(named) != merged.inputs.get("model"):
         raise ConfigError(
             f"{run}: the base that its adapter names ({named}) is not the one that was merged into; name that: "

@@ -22,8 +22,8 @@ from toolwright.artifacts import Manifest, fingerprint, read_manifest, require, 
 from toolwright.command import parse_command, run_command
 from toolwright.config import RunConfig
 from toolwright.config_file import find_file
-from toolwright.errors import ArtifactError, StageError
-from toolwright.recall import adapter_inputs, base_hash, recall_run
+from toolwright.errors import StageError
+from toolwright.recall import MADE_BY, adapter_inputs, base_hash, named_adapters, named_base, recall_run
 from toolwright.stage import package_versions, run_dir
 
 FAILED = 1
@@ -32,7 +32,6 @@ _STDERR = 2
 MEASURE = ("-m", "merge.parity")
 SERVE = ("-m", "serve")
 CARD = ("-m", "merge.card")
-MADE_BY = {"rl": "python -m rl.train", "sft": "python -m sft.train"}
 
 
 class Check(NamedTuple):
@@ -114,12 +113,12 @@ def check_chain(config: RunConfig, merged: Path, manifest: Manifest) -> tuple[li
     Raises:
         ArtifactError: an adapter is not there.
     """
-    base = config.merge.base or config.model
+    adapters = named_adapters(config)
+    base = named_base(config, adapters)
     hashes = {"base": base_hash(base), "merged": manifest.sha256}
     same = hashes["base"] == manifest.inputs.get("model")
     checks = [Check("base is the one merged into", same, f"{_short(base)}, {_hash(hashes['base'])}", "python -m merge")]
     recorded = list(adapter_inputs(manifest.inputs).values())
-    adapters = _adapters(config)
     if len(adapters) != len(recorded):
         found = f"{len(recorded)} adapters were merged, the configuration names {len(adapters)}"
         return [*checks, Check("adapters are those merged", False, found, "python -m merge")], hashes
@@ -128,7 +127,7 @@ def check_chain(config: RunConfig, merged: Path, manifest: Manifest) -> tuple[li
         hashes[key] = fingerprint(path)
         checks.append(_trained(name, path, hashes))
         agree = hashes[key] == sha256
-        checks.append(Check(f"{name} is the adapter merged", agree, _hash(hashes[key]), "python -m merge"))
+        checks.append(Check(f"{_short(name)} is the adapter merged", agree, _hash(hashes[key]), "python -m merge"))
     for file in ("chat_template.jinja", "tokenizer.json"):
         if (merged / file).is_file():
             hashes[file] = fingerprint(merged / file)
@@ -137,25 +136,13 @@ def check_chain(config: RunConfig, merged: Path, manifest: Manifest) -> tuple[li
 
 def _trained(name: str, path: Path, hashes: Mapping[str, str]) -> Check:
     """Whether an adapter is as its training left it, on this base."""
-    trained, made_by = read_manifest(path), MADE_BY.get(name, "python -m sft.train")
+    trained, made_by, name = read_manifest(path), MADE_BY.get(name, "python -m sft.train"), _short(name)
     if trained is None:
         return Check(f"{name} as trained", True, "no manifest: trained elsewhere")
     if trained.sha256 != fingerprint(path):
         return Check(f"{name} as trained", False, "changed after training", made_by)
     on_base = trained.inputs.get("model") in (None, hashes["base"])
     return Check(f"{name} as trained", on_base, "on this base" if on_base else "on another base", made_by)
-
-
-def _adapters(config: RunConfig) -> list[tuple[str, Path]]:
-    wanted = config.merge.adapter
-    names = [word.split(":")[0].strip() for word in wanted.split(",")] if isinstance(wanted, str) else None
-    pairs = []
-    for name in names if names is not None else [one.path for one in wanted if not isinstance(one, str)]:
-        path = run_dir(config) / name / "adapter" if name in MADE_BY else find_file(Path(name))
-        if not (path / "adapter_config.json").is_file():
-            raise ArtifactError(f"{path}: no adapter there; make it with: {MADE_BY.get(name, 'its training')}")
-        pairs.append((_short(name), path))
-    return pairs
 
 
 def measure_parity(words: Sequence[str], path: Path) -> dict[str, Any]:
