@@ -17,7 +17,7 @@ from serve.fields import (
     read_fields,
 )
 from serve.protocol import Job
-from serve.replies import CertainText, Writer, event_rows, finish_reason, logprob_rows, usage
+from serve.replies import CertainText, Reply, Writer, event_rows, finish_reason, logprob_rows, usage
 from toolwright.dialect import Parsed, Problem
 from toolwright.engine import Engine, Event, GenerationRequest, GenerationResult
 from toolwright.errors import DataError
@@ -59,9 +59,9 @@ def build_completion_job(request: CompletionRequest, engine: Engine, stop_ids: f
             f"prompt: {len(prompts)} prompts with {request.n or 1} replies each: at most {MOST_PROMPTS} in all"
         )
     seed = fresh_seed if request.seed is None else request.seed
-    most = request.max_tokens or MAX_TOKENS
     requests: list[GenerationRequest] = []
     for ids in prompts:
+        most = min(request.max_tokens or MAX_TOKENS, engine.max_tokens_total - len(ids))
         requests += generation_requests(request, ids, seed, stop_ids, max_tokens=most, tops=request.logprobs)
     return Job(
         id=identify(prompts, seed),
@@ -103,10 +103,10 @@ class TextAnswers:
     model: str
     tokenizer: Any
 
-    def whole(self, results: Sequence[GenerationResult]) -> dict[str, Any]:
+    def whole(self, replies: Sequence[Reply]) -> dict[str, Any]:
         """The body of an answer that is not streamed."""
-        tokens = sum(len(result.ids) for result in results)
-        choices = [self._choice(index, result) for index, result in enumerate(results)]
+        tokens = sum(len(result.ids) for result, _ in replies)
+        choices = [self._choice(index, result) for index, (result, _) in enumerate(replies)]
         return {**self.chunk(choices), "usage": usage(self.job, tokens)}
 
     def _choice(self, index: int, result: GenerationResult) -> dict[str, Any]:

@@ -58,6 +58,8 @@ MOST_STOPS = 32
 LONGEST_STOP = 1000
 """Characters; so much of a stream may be held back."""
 MOST_TOPS = 20
+MOST_ROWS = 2**19
+"""Log-probabilities in one answer: more would take gigabytes to write down."""
 COLDEST = 1e-4
 """Temperatures below it are 0: divided by less, logits overflow."""
 
@@ -200,6 +202,7 @@ def generation_requests(
     tops: int | None,
 ) -> tuple[GenerationRequest, ...]:
     """The ``n`` requests for one prompt; ``stop_ids`` end a reply beside those that the client names."""
+    _check_rows(fields.n or 1, max_tokens, tops)
     heat = 1.0 if fields.temperature is None else fields.temperature
     ends = frozenset() if fields.ignore_eos else stop_ids
     stops = read_stop(fields.stop)
@@ -216,6 +219,15 @@ def generation_requests(
         )
         for index in range(fields.n or 1)
     )
+
+
+def _check_rows(count: int, max_tokens: int, tops: int | None) -> None:
+    rows = 0 if tops is None else count * max_tokens * (1 + tops)
+    if rows > MOST_ROWS:
+        raise DataError(
+            f"logprobs: {count} replies of up to {max_tokens} tokens with {tops} likeliest tokens each may be {rows} "
+            f"log-probabilities: at most {MOST_ROWS}; lower n, max_tokens or the number of likeliest tokens"
+        )
 
 
 def choice_seed(seed: int, index: int) -> int:

@@ -14,12 +14,15 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from serve.body import Bodies, parse_body
 from serve.failures import GONE, BusyError, FailedError, error_body, status_of
 from serve.metrics import Metrics
-from serve.replies import Answers, usage
-from toolwright.engine import AsyncEngine, Engine, GenerationError, GenerationResult
+from serve.replies import Answers, Reply, usage
+from toolwright.engine import AsyncEngine, Engine, GenerationError
 from toolwright.errors import DataError, ToolwrightError
 
 INLINE_BYTES = 32 * 1024
 """Larger bodies are read in a thread of their own, so that nobody waits for them; smaller ones are sooner read here."""
+
+INLINE_ROWS = 1024
+"""The same for log-probabilities in an answer."""
 
 Read = TypeVar("Read")
 
@@ -70,7 +73,11 @@ async def read_request(request: Request, state: State, read: Callable[[dict[str,
 
         if len(body) <= INLINE_BYTES:
             return work()
-        return await asyncio.get_running_loop().run_in_executor(state.reader, work)
+        return await _in_thread(state, work)
+
+
+async def _in_thread(state: State, work: Callable[[], Read]) -> Read:
+    return await asyncio.get_running_loop().run_in_executor(state.reader, work)
 
 
 async def answer(request: Request, state: State, read: Callable[[dict[str, Any]], Answers]) -> Response:
@@ -90,11 +97,14 @@ async def answer(request: Request, state: State, read: Callable[[dict[str, Any]]
     metrics.prompt_tokens += job.prompt_tokens
     if job.stream:
         return StreamingResponse(_stream(state, answers, arrived), media_type="text/event-stream")
-    results = await _while_connected(request, state, answers)
-    if results is None:
+    replies = await _while_connected(request, state, answers)
+    if replies is None:
         metrics.dropped += 1
         return Response(status_code=GONE)
-    return JSONResponse(answers.whole(results))
+    rows = sum(len(result.ids) for result, _ in replies) * (1 + (job.logprobs or 0))
+    if job.logprobs is None or rows <= INLINE_ROWS:
+        return JSONResponse(answers.whole(replies))
+    return await _in_thread(state, lambda: JSONResponse(answers.whole(replies)))
 
 
 def _check_room(state: State) -> None:
@@ -104,8 +114,8 @@ def _check_room(state: State) -> None:
         raise BusyError(f"{state.metrics.under_way} requests are under way or waiting already; try again later")
 
 
-async def _while_connected(request: Request, state: State, answers: Answers) -> list[GenerationResult] | None:
-    """The results; none if the client goes away, which frees its slots."""
+async def _while_connected(request: Request, state: State, answers: Answers) -> list[Reply] | None:
+    """The replies; none if the client goes away, which frees its slots."""
     tasks = [asyncio.create_task(_sample(state, answers, index)) for index in range(len(answers.job.requests))]
     gone = asyncio.create_task(_until_gone(request))
     left: set[asyncio.Task[Any]] = {*tasks, gone}
@@ -126,7 +136,7 @@ async def _until_gone(request: Request) -> None:
         pass
 
 
-async def _sample(state: State, answers: Answers, index: int) -> GenerationResult:
+async def _sample(state: State, answers: Answers, index: int) -> Reply:
     state.metrics.under_way += 1
     try:
         result = await state.batch.sample(answers.job.requests[index])
@@ -137,7 +147,7 @@ async def _sample(state: State, answers: Answers, index: int) -> GenerationResul
     state.metrics.tokens += len(result.ids)
     parsed = answers.read(result)
     _count(state, answers, len(parsed.problems), [call.name for call in parsed.calls])
-    return result
+    return result, parsed
 
 
 def _count(state: State, answers: Answers, problems: int, called: Sequence[str]) -> None:

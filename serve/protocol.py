@@ -177,7 +177,8 @@ def build_job(request: ChatRequest, engine: Engine, dialect: str, stop_ids: froz
     ids = encode(engine, text + forced)
     check_prompt(engine, ids, "messages")
     seed = fresh_seed if request.seed is None else request.seed
-    most = request.max_completion_tokens or request.max_tokens or engine.max_tokens_total
+    room = engine.max_tokens_total - len(ids)
+    most = min(request.max_completion_tokens or request.max_tokens or room, room)
     tops = (request.top_logprobs or 0) if request.logprobs else None
     single = isinstance(choice, ToolSpec) or request.parallel_tool_calls is False
     return Job(

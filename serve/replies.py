@@ -15,6 +15,10 @@ LEAST_LOGPROB = -9999.0
 """What stands for minus infinity, which JSON does not know."""
 
 
+Reply = tuple[GenerationResult, Parsed]
+"""What was generated for one choice, and how it reads."""
+
+
 class Writer(Protocol):
     """Turns what is sampled for one streamed choice into chunks.
 
@@ -43,7 +47,7 @@ class Answers(Protocol):
         """The request."""
         ...
 
-    def whole(self, results: Sequence[GenerationResult]) -> dict[str, Any]:
+    def whole(self, replies: Sequence[Reply]) -> dict[str, Any]:
         """The body of an answer that is not streamed."""
         ...
 
@@ -69,13 +73,13 @@ class ChatAnswers:
     dialect: str
     tokenizer: Any
 
-    def whole(self, results: Sequence[GenerationResult]) -> dict[str, Any]:
+    def whole(self, replies: Sequence[Reply]) -> dict[str, Any]:
         """The body of an answer that is not streamed."""
         prompt = {"prompt_token_ids": list(self.job.requests[0].prompt_ids)} if self.job.token_ids else {}
         return {
             **self._head("chat.completion"),
-            "choices": [self._choice(index, result) for index, result in enumerate(results)],
-            "usage": usage(self.job, sum(len(result.ids) for result in results)),
+            "choices": [self._choice(index, *reply) for index, reply in enumerate(replies)],
+            "usage": usage(self.job, sum(len(result.ids) for result, _ in replies)),
             **prompt,
         }
 
@@ -87,9 +91,8 @@ class ChatAnswers:
             "model": self.model,
         }
 
-    def _choice(self, index: int, result: GenerationResult) -> dict[str, Any]:
+    def _choice(self, index: int, result: GenerationResult, parsed: Parsed) -> dict[str, Any]:
         """One choice: what could be read as a call is a call, reasoning has its own field, everything else is text."""
-        parsed = self.read(result)
         calls = [
             call.to_openai() | {"id": call_id(self.job, index, number)}
             for number, call in enumerate(parsed.calls[: self.job.most_calls])

@@ -132,6 +132,7 @@ def test_stop_token_ids_end_a_reply(url: str, prompt: list[int]) -> None:
         ("is not in the vocabulary", {"prompt": [-1]}),
         ("prompt: 200 prompts", {"prompt": ["a"] * 200}),
         ("longer than the 511", {"prompt": [5] * 512}),
+        ("logprobs: 100 replies of up to 400 tokens", {"prompt": "a", "logprobs": 20, "n": 100, "max_tokens": 400}),
         ("echo: True", {"prompt": "a", "echo": True}),
         ("logprobs: Input should be less", {"prompt": "a", "logprobs": 21}),
         ("stream_options: only with stream", {"prompt": "a", "stream_options": {"include_usage": True}}),
