@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serve.measure import free_memory, other_device, read_gpus, read_shape
-from serve.placement import EASILY, GIB, LEAST_TOKENS, Gpu, Shape, Wishes, cpu_cache_gib, place, tokens_in
+from serve.placement import EASILY, GIB, Gpu, Shape, Wishes, cpu_cache_gib, place, tokens_in
 from serve.target import Target
 from toolwright.config import ServeConfig
 
@@ -74,8 +74,12 @@ def device_flags(serve: ServeConfig, target: Target, devices: Devices, given: Se
 
 def device_environment(serve: ServeConfig, target: Target, devices: Devices) -> Mapping[str, str]:
     """Environment variables for the devices: on a CPU the room for the cache, unless the user has set it."""
-    shape = shape_of(serve, target) if devices.cpu and CACHE_VARIABLE not in os.environ else None
-    return {} if shape is None else {CACHE_VARIABLE: str(_cpu_cache(shape, devices.free))}
+    if not devices.cpu or CACHE_VARIABLE in os.environ:
+        return {}
+    shape = shape_of(serve, target)
+    # Unset, vLLM takes most of the machine.
+    space = cpu_cache_gib(shape, devices.free) if shape is not None else max(1, min(4, devices.free // (4 * GIB)))
+    return {CACHE_VARIABLE: str(space)}
 
 
 def shape_of(serve: ServeConfig, target: Target) -> Shape | None:
@@ -84,12 +88,7 @@ def shape_of(serve: ServeConfig, target: Target) -> Shape | None:
     return read_shape(directory, float32_as=serve.dtype) if directory.is_dir() else None
 
 
-def _cpu_cache(shape: Shape, free: int) -> int:
-    longest = shape.longest or LEAST_TOKENS
-    return cpu_cache_gib(free, shape.weights, shape.cache_bytes(longest))
-
-
 def _cpu_length(shape: Shape, free: int) -> str | None:
     """None where the model's own length fits easily; otherwise vLLM measures what does."""
-    easily = shape.longest is not None and tokens_in(shape, _cpu_cache(shape, free) * GIB) >= EASILY * shape.longest
+    easily = shape.longest is not None and tokens_in(shape, cpu_cache_gib(shape, free) * GIB) >= EASILY * shape.longest
     return None if easily else "auto"

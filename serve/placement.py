@@ -192,10 +192,11 @@ def _gb(size: float) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-def cpu_cache_gib(free: int, weights: int, longest_bytes: int) -> int:
-    """GiB for ``VLLM_CPU_KVCACHE_SPACE``: a quarter of what the weights leave, and enough for the longest conversation.
+def cpu_cache_gib(shape: Shape, free: int) -> int:
+    """GiB for ``VLLM_CPU_KVCACHE_SPACE``, which vLLM takes at once: for ``USEFUL_TOKENS``, or the longest conversation.
 
-    Weights are in memory twice while they are loaded. At most 40, at least 1.
+    At most half of what the weights leave, which are in memory twice while they are loaded; at least 1.
     """
-    left = free - 2 * weights
-    return max(1, min(40, int(max(left / 4, min(longest_bytes * 4, left / 2)) // GIB)))
+    tokens = max(USEFUL_TOKENS, shape.longest or 0)
+    longest = shape.cache_bytes(tokens) * EASILY
+    return max(1, math.ceil(min(longest, max(0, free - 2 * shape.weights) / 2) / GIB))

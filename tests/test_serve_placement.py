@@ -255,7 +255,8 @@ def test_flags_follow_the_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert device_flags(ServeConfig(max_model_len=99), target, two, ["--nnodes", "2"]) == ["--max-model-len", "99"]
     cpu = Devices(free=9 * GIB)
     assert device_flags(ServeConfig(), target, cpu, []) == ["--enforce-eager"]
-    assert device_environment(ServeConfig(), target, cpu) == {"VLLM_CPU_KVCACHE_SPACE": "2"}
+    assert device_environment(ServeConfig(), target, cpu) == {"VLLM_CPU_KVCACHE_SPACE": "1"}
+    assert device_environment(ServeConfig(), Target("Q/Q", "Q/Q"), cpu) == {"VLLM_CPU_KVCACHE_SPACE": "2"}
     assert device_environment(ServeConfig(), target, two) == {}
     other = Devices(others=True)
     assert device_flags(ServeConfig(), target, other, []) == []
@@ -265,9 +266,11 @@ def test_flags_follow_the_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_cpu_gets_a_cache_that_leaves_room(tmp_path: Path) -> None:
-    assert cpu_cache_gib(20 * GIB, GIB, GIB // 8) == 4
-    assert cpu_cache_gib(2 * GIB, 2 * GIB, GIB) == 1
-    assert cpu_cache_gib(900 * GIB, GIB, GIB) == 40
+    assert cpu_cache_gib(TINY, 20 * GIB) == 1
+    assert cpu_cache_gib(QWEN_7B, 100 * GIB) == 3
+    assert cpu_cache_gib(LLAMA_70B, 900 * GIB) == 52
+    assert cpu_cache_gib(LLAMA_70B, 280 * GIB) == 9
+    assert cpu_cache_gib(QWEN_7B, 2 * GIB) == 1
     target = Target("m", str(write_model(tmp_path / "m", QWEN | {"max_position_embeddings": 100_000_000})))
     flags = device_flags(ServeConfig(), target, Devices(free=8 * GIB), [])
     assert flags == ["--max-model-len", "auto", "--enforce-eager"]
