@@ -72,7 +72,7 @@ class KeyValues(Cache):  # type: ignore[misc]  # transformers is untyped
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
         """Called by each attention layer: write the new keys and values, give those to attend to."""
         if self.keys is None or self.values is None:
-            self.keys, self.values = self._allocate(key_states), self._allocate(value_states)
+            self.keys, self.values = self._zeros(key_states), self._zeros(value_states)
         keys, values = self.keys[layer_idx], self.values[layer_idx]
         if self._positions is None:
             end = self._start + key_states.shape[2]
@@ -83,7 +83,11 @@ class KeyValues(Cache):  # type: ignore[misc]  # transformers is untyped
         values[self._rows, :, self._positions] = value_states[:, :, 0]
         return keys[:rows, :, : self._length], values[:rows, :, : self._length]
 
-    def _allocate(self, like: Tensor) -> Tensor:
+    def allocate(self, like: Tensor) -> None:
+        """Make the room now, for keys and values (R, H, K, D) such as ``like``."""
+        self.keys, self.values = self._zeros(like), self._zeros(like)
+
+    def _zeros(self, like: Tensor) -> Tensor:
         rows, length = self._wanted
         return like.new_zeros((self.n_layers, rows, like.shape[1], length, like.shape[3]))
 
@@ -93,10 +97,11 @@ class KeyValues(Cache):  # type: ignore[misc]  # transformers is untyped
 
     def cut(self, row: int, start: int, end: int) -> tuple[Tensor, Tensor]:
         """A copy of a row from ``start`` to ``end``: keys and values, (L, H, end - start, D)."""
-        keys, values = self._held()
+        keys, values = self.held()
         return keys[:, row, :, start:end].clone(), values[:, row, :, start:end].clone()
 
-    def _held(self) -> tuple[Tensor, Tensor]:
+    def held(self) -> tuple[Tensor, Tensor]:
+        """All keys and values, (L, S, H, K, D) each."""
         assert self.keys is not None, "nothing has been written yet"
         assert self.values is not None, "nothing has been written yet"
         return self.keys, self.values
@@ -115,23 +120,25 @@ class KeyValues(Cache):  # type: ignore[misc]  # transformers is untyped
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first ``length`` positions of a row to another."""
-        for tensor in self._held():
+        for tensor in self.held():
             tensor[:, target, :, :length] = tensor[:, source, :, :length]
 
     def wipe(self, row: int) -> None:
         """Set a row to zero: what a failed request wrote may not be finite, and would leak through the mask."""
-        for tensor in self._held():
+        for tensor in self.held():
             tensor[:, row] = 0
 
 
 @dataclass
 class Piece:
-    """One chunk of a known prompt; ``logits`` follow its last token, where they were computed."""
+    """One chunk of a known prompt; ``logits`` follow its last token, where they were computed; ``uses``: prompts after
+    the first that had it."""
 
     id: int
     keys: Tensor
     values: Tensor
     logits: Tensor | None
+    uses: int = 0
 
     @property
     def size(self) -> int:

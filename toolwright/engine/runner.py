@@ -26,6 +26,9 @@ class Runner:
         max_batch: number of slots.
     """
 
+    at_once = 1
+    """Most prompts that ``admit`` takes."""
+
     def __init__(self, model: Any, max_batch: int) -> None:
         # A PEFT model is a wrapper around layers that it has put into the base model: call that, the wrapper is slow.
         self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -71,6 +74,11 @@ class Runner:
     def forget_prompts(self) -> None:
         """Compute every prompt anew."""
         self._prefixes.clear()
+
+    def admit(self, prompts: Sequence[tuple[Sequence[int], int]], first: int) -> tuple[int, Tensor]:
+        """Fill the slot ``first`` with the first of these prompts and room for more: tokens computed, logits (1, V)."""
+        computed, logits_V = self.prefill(prompts[0][0], first, prompts[0][1])
+        return computed, logits_V[None]
 
     def prefill(self, prompt: Sequence[int], slot: int, room: int) -> tuple[int, Tensor]:
         """Fill a slot with a prompt's keys and values, with ``room`` for more.
