@@ -12,8 +12,9 @@ from merge.elements import Elements, compare_elements
 from merge.greedy import Rendered, Said, find_dialect, read_reply, reply_greedily, stop_ids
 from merge.halves import Differences, Halves, compare_halves
 from merge.layers import LayersError, Store, Streamed, empty_model, own_weights
+from merge.output import local_base
 from merge.reference import apply_sources, load_reference
-from toolwright.model import adapter_settings, load_model
+from toolwright.model import adapter_settings, load_model, model_source
 
 Watch = Callable[[str, int, int], None]
 """Told what is being done, and how much of how much of it is done."""
@@ -30,16 +31,14 @@ class Reply:
         ids: the reply's, the token that ends it included.
         said: the reply as it is read.
         lead: least lead of a chosen token over the next best.
-        other: what the merged model says, if that comes to something else.
-        margin: lead of the token after which the two went apart.
+        margin: where the merged model's reply comes to something else, lead of the token at which they went apart.
     """
 
     rendered: Rendered
     ids: tuple[int, ...]
     said: Said
     lead: float
-    other: Said | None = None
-    margin: float = 0.0
+    margin: float | None = None
 
 
 def fits(base: Path, merged: Path, device: str) -> bool:
@@ -64,7 +63,7 @@ def _container_memory() -> float:
 
 
 def measure_whole(
-    base: Path, sources: Sequence[Source], merged: Path, prompts: Sequence[Rendered], tokenizer: Any, *, dtype: str
+    base: str, sources: Sequence[Source], merged: Path, prompts: Sequence[Rendered], tokenizer: Any, *, dtype: str
 ) -> tuple[Differences, list[Reply]]:
     """Let base and adapters reply, and compare the logits of both models on prompts and replies.
 
@@ -72,7 +71,7 @@ def measure_whole(
         ModelError: one of the models cannot be loaded.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    reference = load_reference(str(base), sources, dtype).to(device)
+    reference = load_reference(base, sources, dtype).to(device)
     stops = stop_ids(reference.get_base_model(), tokenizer)
     dialect = find_dialect(reference.get_base_model().config.model_type, tokenizer)
     replies = reply_greedily(reference, [one.ids for one in prompts], stops)
@@ -82,19 +81,20 @@ def measure_whole(
     model = load_model(merged, dtype).to(device)
     found = compare_halves(first, Halves(model, sequences, keep=True), [len(one.ids) - 1 for one in prompts])
     read = [read_reply(one, ids, stops, tokenizer, dialect) for one, ids in zip(prompts, replies, strict=True)]
-    made = []
-    for one, ids, said, text in zip(prompts, replies, read, found.texts, strict=True):
-        reply = Reply(one, tuple(ids), said, text.lead)
-        if text.first_flip is not None:
-            other = read_reply(one, reply_greedily(model, [one.ids], stops)[0], stops, tokenizer, dialect)
-            if not said.same(other):
-                reply = Reply(one, tuple(ids), said, text.lead, other, text.first_flip)
-        made.append(reply)
-    return found, made
+    margins: dict[int, float] = {}
+    apart = {index: text.first_flip for index, text in enumerate(found.texts) if text.first_flip is not None}
+    others = reply_greedily(model, [prompts[index].ids for index in apart], stops) if apart else []
+    for (index, margin), ids in zip(apart.items(), others, strict=True):
+        if not read[index].same(read_reply(prompts[index], ids, stops, tokenizer, dialect)):
+            margins[index] = margin
+    return found, [
+        Reply(one, tuple(replies[index]), read[index], found.texts[index].lead, margins.get(index))
+        for index, one in enumerate(prompts)
+    ]
 
 
 def measure_layers(
-    base: Path, sources: Sequence[Source], merged: Path, prompts: Sequence[Rendered], watch: Watch
+    base: str, sources: Sequence[Source], merged: Path, prompts: Sequence[Rendered], watch: Watch
 ) -> Differences:
     """Compare the logits of both models on prompts and good answers, with a layer of each in memory at a time.
 
@@ -103,10 +103,11 @@ def measure_layers(
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     sequences = [one.with_answer for one in prompts]
-    model = empty_model(base)
+    directory = local_base(model_source(base))
+    model = empty_model(directory)
     homes = own_weights(model)
     model = _adapt(model, base, sources).get_base_model()
-    first = Halves(model, sequences, _streamed(model, Store(base, device), homes, watch, "base and adapters"))
+    first = Halves(model, sequences, _streamed(model, Store(directory, device), homes, watch, "base and adapters"))
     model = empty_model(merged)
     store = Store(merged, device)
     second = Halves(model, sequences, _streamed(model, store, own_weights(model), watch, "merged model"))
@@ -127,20 +128,21 @@ def _streamed(model: Any, store: Store, homes: Any, watch: Watch, what: str) -> 
     return Streamed(model, store, homes, filled)
 
 
-def _adapt(model: Any, base: Path, sources: Sequence[Source]) -> Any:
+def _adapt(model: Any, base: str, sources: Sequence[Source]) -> Any:
     for source in sources:
         if changes_base(adapter_settings(source.directory)):
             raise LayersError(f"{source.directory}: changes the base as well, which takes all of its weights")
-    return apply_sources(model, str(base), sources, empty=True)
+    return apply_sources(model, base, sources, empty=True)
 
 
-def weigh(base: Path, sources: Sequence[Source], merged: Path, watch: Watch) -> tuple[Elements | None, list[str]]:
+def weigh(base: str, sources: Sequence[Source], merged: Path, watch: Watch) -> tuple[Elements | None, list[str]]:
     """Every weight of the merged model against PEFT's; or a line that says why they cannot be compared."""
 
     def show(done: int, of: int) -> None:
         watch("weights", done, of)
 
     try:
-        return compare_elements(base, merged, lambda model: _adapt(model, base, sources), show), []
+        directory = local_base(model_source(base))
+        return compare_elements(directory, merged, lambda model: _adapt(model, base, sources), show), []
     except LayersError as error:
         return None, [f"weights were not compared one by one: {error}"]

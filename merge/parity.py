@@ -94,18 +94,17 @@ def compare(base: str, sources: Sequence[Source], merged: Path, *, tolerance: fl
     home = tokenizer_home(base, sources)
     tokenizer = load_tokenizer(home)
     prompts = render_prompts(tokenizer)
-    directory = local_base(model_source(base))
-    whole = fits(directory, merged, "cuda" if torch.cuda.is_available() else "cpu")
+    whole = fits(local_base(model_source(base)), merged, "cuda" if torch.cuda.is_available() else "cpu")
     dtype, replies = "float32", list[Reply]()
     with _bar() as watch:
         if method == "layers" or (method == "auto" and not whole):
-            method, found = "layers", measure_layers(directory, sources, merged, prompts, watch)
+            method, found = "layers", measure_layers(base, sources, merged, prompts, watch)
             margins = found.flips
         else:
             method, dtype = "logits", "float32" if whole else "base"
-            found, replies = measure_whole(directory, sources, merged, prompts, tokenizer, dtype=dtype)
-            margins = [reply.margin for reply in replies if reply.other]
-        weights, warnings = weigh(directory, sources, merged, watch)
+            found, replies = measure_whole(base, sources, merged, prompts, tokenizer, dtype=dtype)
+            margins = [reply.margin for reply in replies if reply.margin is not None]
+        weights, warnings = weigh(base, sources, merged, watch)
     hashes = tokenizer_hashes(home, merged)
     odd = [name for name, sides in hashes.items() if len(set(sides.values())) != 1]
     why = [*_reasons(found, margins, tolerance, weights), *([f"not as trained: {', '.join(odd)}"] if odd else [])]

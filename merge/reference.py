@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from merge.adapter import Source
+from merge.layers import LayersError
 from merge.output import local_base
+from merge.weights import read_shard
 from toolwright.artifacts import fingerprint
 from toolwright.errors import ModelError
-from toolwright.model import load_adapter, load_model, model_source
+from toolwright.model import ADAPTER_WEIGHTS, load_adapter, load_model, model_source
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -31,7 +33,11 @@ def load_reference(base: str, sources: Sequence[Source], dtype: str = "base") ->
     Raises:
         ModelError: one of them cannot be loaded, was made for another base, or has tensors without a place.
     """
-    return apply_sources(load_model(base, dtype), base, sources)
+    model = load_model(base, dtype)
+    rows = _vocabulary(model, sources)
+    if rows is not None:
+        model.resize_token_embeddings(rows, mean_resizing=False)  # the adapter brings all rows along
+    return apply_sources(model, base, sources)
 
 
 def apply_sources(model: Any, base: str, sources: Sequence[Source], *, empty: bool = False) -> Any:
@@ -40,6 +46,8 @@ def apply_sources(model: Any, base: str, sources: Sequence[Source], *, empty: bo
     Raises:
         ModelError: as ``load_reference``.
     """
+    if empty and _vocabulary(model, sources) is not None:
+        raise LayersError(f"{sources[0].directory}: was trained with another size of vocabulary than the base's")
     names = ["default", *(f"adapter_{index}" for index in range(1, len(sources)))]
     for name, source in zip(names, sources, strict=True):
         model = load_adapter(model, source.directory, base, name=name, low_cpu_mem_usage=empty)
@@ -50,6 +58,18 @@ def apply_sources(model: Any, base: str, sources: Sequence[Source], *, empty: bo
     if len(names) > 1:
         model.base_model.set_adapter(names)
     return model.eval().requires_grad_(False)
+
+
+def _vocabulary(model: Any, sources: Sequence[Source]) -> int | None:
+    """Rows of the embedding that an adapter brings along, if they are not as many as the base has."""
+    embedding = model.get_input_embeddings()
+    name = next(name for name, module in model.named_modules() if module is embedding)
+    for path in (source.directory / ADAPTER_WEIGHTS for source in sources):
+        for tensor in read_shard(path).tensors if path.is_file() else ():
+            whole = tensor.name.removeprefix("base_model.model.").replace(".base_layer", "") == f"{name}.weight"
+            if whole and tensor.shape[0] != embedding.weight.shape[0]:
+                return tensor.shape[0]
+    return None
 
 
 def _load_again(model: Any, name: str, source: Source) -> None:

@@ -192,7 +192,7 @@ def peak():  # ru_maxrss would be that of the process that started this one
 for directory in map(Path, sys.argv[1:]):  # first a small one, so that all is imported
     before = peak()
     sources, ids = [Source(directory / "adapter")], tuple(range(3, 19))
-    models = directory / "base", sources, directory / "merged"
+    models = str(directory / "base"), sources, directory / "merged"
     found = measure_layers(*models, [Rendered(PROMPTS[0], "", ids, ids)], lambda *_: None)
     weights, _ = weigh(*models, lambda *_: None)
     assert found.positions == 16 and 0 < found.largest < 0.1 and weights.wrong == 0, (found, weights)
