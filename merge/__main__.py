@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from merge.card import upload_command, write_card
 from merge.engine import Applied, Watch, merge
 from merge.job import COMMAND, Order, merge_job, read_order, require_ours, shard_bytes
 from merge.output import Partial, local_base
@@ -94,15 +95,14 @@ def merge_run(config: RunConfig) -> None:
         counts |= parity.model_dump(include={"method", "max_abs_logit_diff", "greedy_identical"})
     print(
         f"merge: {applied.adapter_tensors} tensors into {applied.weights_changed} weights "
-        f"({'/'.join(applied.dtypes)}), {_summary(parity)} -> {order.output}",
+        f"({'/'.join(applied.dtypes)}), {_summary(parity)} -> {order.output}\n"
+        f"to publish it: {upload_command(order.output)}",
         flush=True,
     )
 
 
 def _prove(config: RunConfig, order: Order, partial: Partial, applied: Applied) -> Parity:
     """Measure the parity of what was written, and write it down; only a proven model gets its card and its name."""
-    from merge.card import write_card
-
     quiet_libraries()
     set_threads(config.threads)
     parity = compare(
