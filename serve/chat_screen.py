@@ -84,11 +84,11 @@ class Screen:
             self.out.print()
         self._open = ""
 
-    def words(self, content: str | None) -> None:
+    def words(self, content: str) -> None:
         """Show what a turn said, unless it was shown as it came."""
         self.idle()
         self.end_text()
-        if content and content.strip() and not self.shown.strip():
+        if content.strip() and not self.shown.strip():
             (self.notes if not self.live else self.out).print(Text(visible(content.strip())))
         self.shown = ""
 

@@ -13,6 +13,7 @@ from mcpserver.world import ToolWorld, Worlds
 from serve.chat_endpoint import Endpoint
 from serve.chat_screen import Screen
 from toolwright.chat import Chat, OpenAIChat
+from toolwright.chat_stream import without_problems
 from toolwright.config import RunConfig
 from toolwright.episode import Episode, Turn, World, play
 from toolwright.records import Conversation, Message, ToolCall, ToolResult, ToolSpec
@@ -94,7 +95,7 @@ class Session:
     def _show(self, turn: Turn, watched: "_WatchedWorld") -> None:
         calls = turn.reply.message.tool_calls
         if self.screen.live or calls:
-            self.screen.words(turn.reply.message.content)
+            self.screen.words(without_problems(turn.reply.message.content or "", turn.reply.problems))
         for call, result in zip(calls, turn.results):
             self.screen.card(call, result, watched.seconds(call))
         self.screen.malformed(turn.reply.problems)

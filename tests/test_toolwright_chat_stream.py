@@ -53,7 +53,8 @@ def pieces(message: dict[str, Any], seed: int) -> list[dict[str, Any]]:
         ({"content": None, "tool_calls": CALLS, "reasoning_content": "Two cities."}, ("", "Two cities.")),
         ({"content": f"Wait.\n{PARIS}"}, ("Wait.\n", "")),
         ({"content": "<think>Hm.</think>\n\nYes."}, ("Yes.", "Hm.")),
-        ({"content": "<tool_call>\n{broken\n</tool_call>"}, ("<tool_call>\n{broken\n</tool_call>", "")),
+        ({"content": "So:\n<tool_call>\n{broken\n</tool_call>"}, ("So:", "")),
+        ({"content": "So: <tool_call>\n{broken"}, ("So:", "")),
         ({"content": ""}, ("", "")),
     ],
 )

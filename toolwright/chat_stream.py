@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from toolwright.dialect import ContentDelta, StreamParser
+from toolwright.dialect import ContentDelta, Delta, Problem, StreamParser
 from toolwright.errors import EndpointError
 from toolwright.records import ToolSpec
 from toolwright.words import shorten
@@ -17,7 +17,8 @@ class StreamedCompletion:
     """Collects the chunks of one completion.
 
     Args:
-        show: what is certain to be content or reasoning; calls that the endpoint leaves in the text are held back.
+        show: what is certain to be content or reasoning; calls that the endpoint leaves in the text are held back, also
+            those that cannot be read.
         dialect: how such calls are written.
         tools: those that were offered.
     """
@@ -58,10 +59,10 @@ class StreamedCompletion:
         call["name"] += function.get("name") or ""
         call["arguments"] += function.get("arguments") or ""
 
-    def _show_content(self, deltas: Sequence[object]) -> None:
+    def _show_content(self, deltas: Sequence[Delta]) -> None:
         for delta in deltas:
-            if isinstance(delta, ContentDelta):
-                self._show(delta)
+            if isinstance(delta, ContentDelta) and (text := without_problems(delta.text, self._parser.problems)):
+                self._show(ContentDelta(text, delta.reasoning))
 
     @property
     def is_complete(self) -> bool:
@@ -81,6 +82,13 @@ class StreamedCompletion:
             ]
         choice = {"index": 0, "message": message, "finish_reason": self._finish_reason}
         return json.dumps({"choices": [choice], "usage": self._usage})
+
+
+def without_problems(content: str, problems: Sequence[Problem]) -> str:
+    """The words of a reply without what looks like calls and cannot be read."""
+    for problem in problems:
+        content = content.replace(problem.text, "")
+    return content
 
 
 async def read_stream(lines: AsyncIterator[str], completion: StreamedCompletion, url: str) -> str:
