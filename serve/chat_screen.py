@@ -135,7 +135,7 @@ class Screen:
             border_style=colour,
             width=min(self.notes.width, 100),
         )
-        self.notes.print(panel)
+        self.notes.print(panel, soft_wrap=False)
 
     def note(self, words: str, style: str = "dim") -> None:
         """Say something about the conversation."""

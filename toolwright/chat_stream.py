@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from toolwright.dialect import ContentDelta, Delta, Problem, StreamParser
@@ -17,8 +18,8 @@ class StreamedCompletion:
     """Collects the chunks of one completion.
 
     Args:
-        show: what is certain to be content or reasoning; calls that the endpoint leaves in the text are held back, also
-            those that cannot be read.
+        show: what is certain to be content or reasoning; calls that the endpoint leaves in the text are held back; those that
+            cannot be read too, where that is known before they are shown.
         dialect: how such calls are written.
         tools: those that were offered.
     """
@@ -60,9 +61,11 @@ class StreamedCompletion:
         call["arguments"] += function.get("arguments") or ""
 
     def _show_content(self, deltas: Sequence[Delta]) -> None:
-        for delta in deltas:
-            if isinstance(delta, ContentDelta) and (text := without_problems(delta.text, self._parser.problems)):
-                self._show(ContentDelta(text, delta.reasoning))
+        written = [delta for delta in deltas if isinstance(delta, ContentDelta)]
+        for reasoning, group in groupby(written, key=lambda delta: delta.reasoning):
+            text = without_problems("".join(delta.text for delta in group), self._parser.problems)
+            if text:
+                self._show(ContentDelta(text, reasoning))
 
     @property
     def is_complete(self) -> bool:
