@@ -63,8 +63,8 @@ TABLE: tuple[Device, ...] = (
     Device("rtx5090-32gb", "GeForce RTX 5090", 31.8, 209, 104.8, 1792),
     Device("a100-40gb", "NVIDIA A100 40GB", 40.0, 312, 19.5, 1555),
     Device("l40s-48gb", "NVIDIA L40S", 45.0, 362, 91.6, 864),
-    Device("a100-80gb", "NVIDIA A100 80GB", 80.0, 312, 19.5, 2039),
     Device("h100-80gb", "NVIDIA H100 80GB SXM", 79.6, 989, 67, 3350),
+    Device("a100-80gb", "NVIDIA A100 80GB", 80.0, 312, 19.5, 2039),
     Device("h200-141gb", "NVIDIA H200 141GB SXM", 140.4, 989, 67, 4800),
     Device("b200-180gb", "NVIDIA B200 180GB", 179.1, 2250, 75, 8000),
 )

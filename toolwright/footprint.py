@@ -7,6 +7,7 @@ keep in a forward pass of the very model, so new architectures need nothing here
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from toolwright.config import LoraSection
 from toolwright.errors import ConfigError, ModelError
 from toolwright.model import DTYPES, model_source
-from toolwright.segment_attention import Layout
+from toolwright.segment_attention import Layout, Segment
 from toolwright.training import lora_config
 
 GIB = 2**30
@@ -76,7 +77,7 @@ class Setup:
     tokens: int
     scored: int
     rows: int = 1
-    forest: Layout | None = None
+    forest: tuple[Segment, ...] | None = None
     autocast: bool = True
     logit_bytes: float = LOGIT_BYTES
     quantized: bool = False
@@ -206,10 +207,13 @@ def parameters(model: Any) -> tuple[int, int]:
     return sum(count for count, _ in counts), sum(count for count, trained in counts if trained)
 
 
-def kept_bytes(model: Any, tokens: int, autocast: bool, rows: int = 1, forest: Layout | None = None) -> int:
+@lru_cache(maxsize=64)
+def kept_bytes(
+    model: Any, tokens: int, autocast: bool, rows: int = 1, forest: tuple[Segment, ...] | None = None
+) -> int:
     """Bytes that autograd keeps for ``rows`` of ``tokens`` up to the last hidden state, nothing recomputed.
 
-    With ``forest`` the one row is made of its segments.
+    With ``forest`` the one row is made of these segments.
 
     Raises:
         ModelError: the model's path depends on values (experts are chosen), which an empty model does not have.
@@ -231,7 +235,7 @@ def kept_bytes(model: Any, tokens: int, autocast: bool, rows: int = 1, forest: L
             # A mask of four dimensions is taken as it is; making one of its own, transformers would look at values.
             seen = 0 if forest else tokens
             more: dict[str, Any] = {"attention_mask": torch.empty((1, 1, seen, seen), dtype=body.dtype)}
-            more |= {"forest": forest} if forest else {}
+            more |= {"forest": Layout(forest)} if forest else {}
             body.base_model(input_ids=torch.zeros(rows, tokens, dtype=torch.long), use_cache=False, **more)
     except (RuntimeError, NotImplementedError) as error:
         raise ModelError(f"activations cannot be counted: {str(error).splitlines()[0][:120]}") from None

@@ -12,7 +12,7 @@ from toolwright.devices import GIB, Device
 from toolwright.footprint import ASSUMED_SHARE, FRAGMENTS, OVERHEAD, Setup, parameters, plan_memory
 from toolwright.model import DTYPES
 from toolwright.plan_tokens import Talk
-from toolwright.segment_attention import Layout, Segment
+from toolwright.segment_attention import Segment
 
 MIB = 2**20
 RUNTIME: Mapping[str, float] = {"sft": 570 * MIB, "rl": 620 * MIB, "merge": 330 * MIB, "serve": 520 * MIB}
@@ -121,7 +121,7 @@ def rl_memory(config: RunConfig, models: Models, talk: Talk, device: Device) -> 
     forest = _branches(micro, settings.group_size, prompt, answer)
     setup = Setup(
         dtype=settings.dtype,
-        tokens=sum(forest.lengths),
+        tokens=forest[-1].end,
         scored=micro * answer,
         forest=forest,
         autocast=False,
@@ -145,7 +145,7 @@ def answer_limit(config: RunConfig, talk: Talk) -> int:
     return int(min(config.rl.max_completion_tokens, said))
 
 
-def _branches(rollouts: int, group: int, prompt: int, answer: int) -> Layout:
+def _branches(rollouts: int, group: int, prompt: int, answer: int) -> tuple[Segment, ...]:
     """A micro-batch as the trainer arranges it: each prompt once, its answers below it."""
     segments: list[Segment] = []
     end = 0
@@ -156,7 +156,7 @@ def _branches(rollouts: int, group: int, prompt: int, answer: int) -> Layout:
         for _ in range(min(group, rollouts - first)):
             segments.append(Segment(end, end + answer, root))
             end += answer
-    return Layout(segments)
+    return tuple(segments)
 
 
 def merge_memory(config: RunConfig, models: Models, device: Device) -> Memory:
