@@ -86,9 +86,9 @@ def _is_adapted(module: nn.Module) -> bool:
 
 def _add_unit(total: Elements, streamed: Streamed, merged: Store, unit: str) -> Elements:
     before, actual = streamed.store.load(unit), merged.load(unit)
-    eps = torch.finfo(merged.precision(unit)).eps
+    kind = torch.finfo(merged.precision(unit))
     for name, expected in (before | _merge_unit(streamed, unit, before)).items():
-        ratio = _distance(before.get(name), expected, actual.get(name), eps)
+        ratio = _distance(before.get(name), expected, actual.get(name), kind)
         bad = int((~(ratio <= 1)).sum())  # what is no number is wrong, too
         furthest = ratio.nan_to_num(nan=_FAR).max().item() if ratio.numel() else 0.0
         total = Elements(
@@ -106,16 +106,15 @@ def _equal(one: Tensor | None, other: Tensor) -> bool:
     return one is not None and one.shape == other.shape and torch.equal(one, other)
 
 
-def _distance(before: Tensor | None, expected: Tensor, actual: Tensor | None, eps: float) -> Tensor:
+def _distance(before: Tensor | None, expected: Tensor, actual: Tensor | None, kind: torch.finfo) -> Tensor:
     """How far each element is away, in units of what is forgiven."""
     if actual is None or actual.shape != expected.shape:
         return torch.full_like(expected, torch.inf)
     if before is None or before.shape != expected.shape:
         before = expected
     change = (expected - before).abs().max() if expected.numel() else torch.zeros(())
-    forgiven = (before.abs() + expected.abs()).mul_(eps * ROUNDINGS).add_(change * NOISE)
-    # No distance is none, also where nothing is forgiven.
-    return (actual - expected).abs_().div_(forgiven.clamp_min_(torch.finfo(torch.float32).tiny))
+    forgiven = (before.abs() + expected.abs()).mul_(kind.eps * ROUNDINGS).add_(change * NOISE)
+    return (actual - expected).abs_().div_(forgiven.add_(kind.smallest_normal * kind.eps))  # float16 has few small ones
 
 
 @torch.no_grad()

@@ -130,6 +130,18 @@ def test_several_adapters_run_together_with_their_weights(tmp_path: Path) -> Non
     assert weigh(base, tmp_path / "merged", first, Source(second.directory, 0.4)).wrong > 0
 
 
+def test_weights_that_float16_hardly_holds_are_as_right_as_they_can_be(tmp_path: Path) -> None:
+    base = make_kind(tmp_path / "base", "qwen3")
+    model = load_model(base, "float32")
+    model.model.layers[0].mlp.up_proj.weight.data *= 1e-6
+    model.save_pretrained(base)
+    source = Source(make_adapter(base, tmp_path / "adapter", target_modules=["q_proj"]))
+    merged(base, tmp_path / "merged", source, dtype="float16")
+    found = weigh(base, tmp_path / "merged", source)
+    assert (found.wrong, found.changed) == (0, 3)
+    assert 0 < found.largest <= 1
+
+
 class Given:
     """Logits that are written down, in place of a model's."""
 
