@@ -97,7 +97,9 @@ def ours(model: Path) -> Iterator[Server]:
     """``python -m serve`` with its own engine."""
     port = free_port()
     words = ["-m", "serve", "--model", str(model), "--port", str(port), "serve.engine=transformers"]
-    with started([sys.executable, *words, "serve.smoke=false"], port) as process:
+    with started(
+        [sys.executable, *words, "serve.smoke=false", "serve.dtype=bfloat16", "serve.max_batch=64"], port, "/v1/models"
+    ) as process:
         yield Server("toolwright", model.resolve().name, f"http://127.0.0.1:{port}", process)
 
 
@@ -106,18 +108,20 @@ def theirs(model: Path) -> Iterator[Server]:
     """``transformers serve`` of the same environment."""
     port = free_port()
     command = [str(Path(sys.executable).parent / "transformers"), "serve", str(model), "--port", str(port)]
-    with started([*command, "--device", "cpu", "--dtype", "bfloat16", "--log-level", "error"], port) as process:
+    with started(
+        [*command, "--device", "cpu", "--dtype", "bfloat16", "--log-level", "error"], port, "/health"
+    ) as process:
         yield Server("transformers serve", str(model), f"http://127.0.0.1:{port}", process)
 
 
 @contextmanager
-def started(command: Sequence[str], port: int) -> Iterator[subprocess.Popen[str]]:
-    """A server process with one thread for its arithmetic, from healthy on; stopped at the end."""
+def started(command: Sequence[str], port: int, path: str) -> Iterator[subprocess.Popen[str]]:
+    """A server process with one thread for its arithmetic, from ready on; stopped at the end."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log, text=True)
         try:
-            wait_until_healthy(process, f"http://127.0.0.1:{port}/health")
+            wait_until_ready(process, f"http://127.0.0.1:{port}{path}")
             yield process
         except BaseException:
             log.seek(0)
@@ -131,8 +135,8 @@ def started(command: Sequence[str], port: int) -> Iterator[subprocess.Popen[str]
                 process.kill()
 
 
-def wait_until_healthy(process: subprocess.Popen[str], url: str) -> None:
-    """Return when the server answers."""
+def wait_until_ready(process: subprocess.Popen[str], url: str) -> None:
+    """Return when this address answers well."""
     for _ in range(600):
         if process.poll() is not None:
             raise SystemExit(f"{process.args}: ended with {process.returncode}")
@@ -141,7 +145,7 @@ def wait_until_healthy(process: subprocess.Popen[str], url: str) -> None:
             return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise SystemExit(f"{url}: not healthy after two minutes")
+    raise SystemExit(f"{url}: not ready after two minutes")
 
 
 def free_port() -> int:
