@@ -18,8 +18,8 @@ class StreamedCompletion:
     """Collects the chunks of one completion.
 
     Args:
-        show: what is certain to be content or reasoning; calls that the endpoint leaves in the text are held back, those
-            that cannot be read where that is known in time.
+        show: what is certain to be content or reasoning; calls that the endpoint leaves in the text are held back;
+            those that cannot be read, too, where that is known in time.
         dialect: how such calls are written.
         tools: those that were offered.
     """
