@@ -16,7 +16,7 @@ from merge.card import upload_command, write_card
 from merge.engine import Applied, Watch, merge
 from merge.job import COMMAND, Order, merge_job, read_order, require_ours, shard_bytes
 from merge.output import Partial, local_base
-from merge.parity import Parity, compare
+from merge.parity import Parity, compare, summary
 from merge.stream import Progress
 from toolwright.artifacts import write_text
 from toolwright.command import Flag, parse_command, run_command
@@ -95,7 +95,7 @@ def merge_run(config: RunConfig) -> None:
         counts |= parity.model_dump(include={"method", "max_abs_logit_diff", "greedy_identical"})
     print(
         f"merge: {applied.adapter_tensors} tensors into {applied.weights_changed} weights "
-        f"({'/'.join(applied.dtypes)}), {_summary(parity)} -> {order.output}\n"
+        f"({'/'.join(applied.dtypes)}), {summary(parity)} -> {order.output}\n"
         f"to publish it: {upload_command(order.output)}",
         flush=True,
     )
@@ -112,7 +112,7 @@ def _prove(config: RunConfig, order: Order, partial: Partial, applied: Applied) 
     write_text(order.parity, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     if not parity.passed:
         partial.drop()
-        raise ParityError(f"{_summary(parity)}; see {order.parity}")
+        raise ParityError(f"{summary(parity)}; see {order.parity}")
     write_card(
         partial.path,
         base=str(order.base),
@@ -121,14 +121,6 @@ def _prove(config: RunConfig, order: Order, partial: Partial, applied: Applied) 
         config=config if order.of_run else None,
     )
     return parity
-
-
-def _summary(parity: Parity) -> str:
-    return (
-        f"largest logit difference {parity.max_abs_logit_diff:.4f} (tolerance {parity.tolerance}), {parity.flips} of "
-        f"{parity.positions} tokens chosen otherwise, tokenizer files "
-        f"{'identical' if parity.files_identical else 'differ'}"
-    )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ class MergeConfig(Section):
 
     base: str | None = Field(None, description="16-bit model to merge into: a directory or a hub id; none: `model`")
     adapter: str | list[WeightedAdapter] = Field(
-        "rl", description="adapter to merge: rl, sft, or a directory; or several in a row as {path, weight}"
+        "rl", description="adapter to merge: rl, sft, or a directory; several in a row: a,b:0.5, or {path, weight}"
     )
     out: str | None = Field(None, description="directory of the merged model; none: `merged` of the run")
     engine: Literal["stream", "peft"] = Field(
@@ -102,7 +102,7 @@ class ChatConfig(Section):
     max_turns: Positive = Field(8, description="most assistant turns after one message of yours (turns)")
     max_tokens: Positive = Field(1024, description="longest assistant turn (tokens)")
     temperature: float = Field(0.0, ge=0, description="sampling temperature")
-    tools: Positive | None = Field(None, description="most tools shown to the model; none: all of tools.toolsets")
+    tools: Positive | None = Field(None, description="most tools shown to the model, chosen by the words of the first message; none: all")
     save: str | None = Field(None, description="JSONL file that the conversation is added to")
 
 
