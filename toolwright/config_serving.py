@@ -102,7 +102,9 @@ class ChatConfig(Section):
     max_turns: Positive = Field(8, description="most assistant turns after one message of yours (turns)")
     max_tokens: Positive = Field(1024, description="longest assistant turn (tokens)")
     temperature: float = Field(0.0, ge=0, description="sampling temperature")
-    tools: Positive | None = Field(None, description="most tools shown to the model, chosen by the words of the first message; none: all")
+    tools: Positive | None = Field(
+        None, description="most tools shown to the model, chosen by the words of the first message; none: all"
+    )
     save: str | None = Field(None, description="JSONL file that the conversation is added to")
 
 
