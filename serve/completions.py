@@ -86,7 +86,7 @@ def _split(prompt: object) -> list[object]:
 
 def _prompt_ids(engine: Engine, prompt: object, special: bool) -> tuple[int, ...]:
     if isinstance(prompt, str):
-        ids = encode(engine, prompt, special)
+        ids = encode(engine, prompt, "prompt", special)
     elif isinstance(prompt, list) and all(type(token) is int for token in prompt):
         ids = tuple(prompt)
     else:

@@ -10,7 +10,7 @@ HEADERS_S = 20.0
 """How long a new connection may take until its first request is there, and later ones from their first byte on."""
 STALL_S = 60.0
 """How long a client may leave an answer unread once the buffers are full."""
-LINGER_S = 5.0
+LINGER_S = 15.0
 """How long what a client still sends is thrown away after its answer; closed at once, it might not read that."""
 
 

@@ -60,6 +60,10 @@ LONGEST_STOP = 1000
 MOST_TOPS = 20
 MOST_ROWS = 2**19
 """Log-probabilities in one answer: more would take gigabytes to write down."""
+_LIKELY_CHARACTERS = 8
+"""In a token: so much of a text is looked at first."""
+_CUT_TOKENS = 64
+"""How many tokens the place where a text is cut may add."""
 COLDEST = 1e-4
 """Temperatures below it are 0: divided by less, logits overflow."""
 
@@ -140,10 +144,13 @@ def read_stop(value: object) -> tuple[str, ...]:
     return tuple(stops)
 
 
-def encode(engine: Engine, text: str, special: bool = False) -> tuple[int, ...]:
+def encode(engine: Engine, text: str, field: str, special: bool = False, contexts: int = 1) -> tuple[int, ...]:
     """Token ids of a text; ``special``: with those that the tokenizer adds to a text of its own.
 
+    Only as much of a text is looked at as shows that it is too long: a tokenizer takes a minute for some megabytes.
+
     Raises:
+        ContextError: more tokens than ``contexts`` times what the model takes.
         DataError: half of a surrogate pair, which is no character.
     """
     try:
@@ -152,6 +159,13 @@ def encode(engine: Engine, text: str, special: bool = False) -> tuple[int, ...]:
         raise DataError(
             f"text with half of a surrogate pair ({error.reason}): {shorten(error.object[error.start :])}"
         ) from None
+    most = engine.max_tokens_total * contexts - 1
+    length = most * _LIKELY_CHARACTERS
+    while length < len(text):
+        seen = len(engine.tokenizer(text[:length], add_special_tokens=special)["input_ids"])
+        if seen > most + _CUT_TOKENS:
+            raise _too_long(engine, field, f"more than {seen - _CUT_TOKENS}", most)
+        length *= 4
     return tuple(engine.tokenizer(text, add_special_tokens=special)["input_ids"])
 
 
@@ -164,13 +178,17 @@ def check_prompt(engine: Engine, ids: tuple[int, ...], field: str) -> None:
     """
     most = engine.max_tokens_total - 1
     if len(ids) > most:
-        raise ContextError(
-            f"{field}: this model's maximum context length is {engine.max_tokens_total} tokens, and the prompt has "
-            f"{len(ids)} tokens: longer than the {most} that leave room for a reply; shorten it"
-        )
+        raise _too_long(engine, field, str(len(ids)), most)
     check_tokens(engine, ids, field)
     if not ids:
         raise DataError(f"{field}: the prompt is empty")
+
+
+def _too_long(engine: Engine, field: str, count: str, most: int) -> ContextError:
+    return ContextError(
+        f"{field}: this model's maximum context length is {engine.max_tokens_total} tokens, and this has {count} "
+        f"tokens: longer than the {most} that can be taken here; shorten it"
+    )
 
 
 def check_tokens(engine: Engine, ids: tuple[int, ...], field: str) -> None:

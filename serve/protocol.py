@@ -174,7 +174,7 @@ def build_job(request: ChatRequest, engine: Engine, dialect: str, stop_ids: froz
     text = render(engine, request.messages, shown, request.chat_template_kwargs, **effort)
     think = opened_reasoning(text, dialect)
     forced = open_call(dialect, choice, tools, thinking=bool(think))
-    ids = encode(engine, text + forced)
+    ids = encode(engine, text + forced, "messages")
     check_prompt(engine, ids, "messages")
     seed = fresh_seed if request.seed is None else request.seed
     room = engine.max_tokens_total - len(ids)

@@ -10,12 +10,15 @@ from toolwright.errors import DataError
 from toolwright.words import shorten
 
 MOST_SHOWN = 2**16
+CONTEXTS = 16
+"""How many times what the model takes may be counted."""
 
 
 def count_tokens(engine: Engine, body: dict[str, Any]) -> dict[str, Any]:
     """Token ids of messages with tools, or of a text.
 
     Raises:
+        ContextError: more tokens than are counted here.
         DataError: neither is there, a field is wrong, or the chat template refuses the messages.
     """
     if isinstance(body.get("messages"), list):
@@ -29,7 +32,7 @@ def count_tokens(engine: Engine, body: dict[str, Any]) -> dict[str, Any]:
         text, special = body["prompt"], _flag(body, "add_special_tokens", True)
     else:
         raise DataError("body: expected messages (a list) or prompt (a text)")
-    ids = list(encode(engine, text, special))
+    ids = list(encode(engine, text, "messages" if "messages" in body else "prompt", special, CONTEXTS))
     shown = _show(engine, ids) if _flag(body, "return_token_strs", False) else None
     return {"count": len(ids), "max_model_len": engine.max_tokens_total, "tokens": ids, "token_strs": shown}
 

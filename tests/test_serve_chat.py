@@ -230,7 +230,7 @@ BAD_REQUESTS = {
     "top_logprobs: Input should be less": {"logprobs": True, "top_logprobs": 21},
     "frequency_penalty: 0.5": {"frequency_penalty": 0.5},
     "chat_template_kwargs: ": {"chat_template_kwargs": {"messages": []}},
-    "tokens: longer than the 599": {"messages": [{"role": "user", "content": "many words " * 600}]},
+    "longer than the 599": {"messages": [{"role": "user", "content": "many words " * 600}]},
 }
 
 

@@ -312,3 +312,12 @@ def test_a_step_that_fails_ends_what_is_in_it_and_not_what_waits(real: Engine, m
     assert codes.count(500) == calls[2]
     assert codes.count(200) == 12 - calls[2]
     assert not real.busy
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/tokenize"])
+def test_a_text_that_is_far_too_long_is_not_read_to_its_end(url: str, path: str) -> None:
+    text = "many words " * 60_000
+    field = {"messages": [{"role": "user", "content": text}]} if path == CHAT else {"prompt": text}
+    error = httpx.post(f"{url}{path}", json=field, timeout=60).json()["error"]
+    assert error["code"] == "context_length_exceeded"
+    assert "more than " in error["message"]
