@@ -7,6 +7,9 @@ from typing import Self
 from toolwright.engine.core import Engine
 from toolwright.engine.request import Event, GenerationError, GenerationRequest, GenerationResult
 
+SILENT_STEPS = 4
+"""Steps before the event loop is asked again, where only whole replies are waited for."""
+
 
 class AsyncEngine:
     """Runs an engine's steps in a thread while there is work; use it as an async context manager.
@@ -17,6 +20,7 @@ class AsyncEngine:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._queues: dict[int, asyncio.Queue[Event]] = {}
+        self._silent: set[int] = set()
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
 
@@ -46,20 +50,26 @@ class AsyncEngine:
             GenerationError: the model failed on it.
         """
         result = None
-        async for event in self.stream(request):
+        async for event in self._read(request, silent=True):
             result = event.result
         assert result is not None, "a stream without an error ends with a result"
         return result
 
-    async def stream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+    def stream(self, request: GenerationRequest) -> AsyncIterator[Event]:
         """The events of one request as they come; leaving the loop early frees its slot.
 
         Raises:
             DataError: the prompt is too long.
             GenerationError: the model failed on it.
         """
+        return self._read(request, silent=False)
+
+    async def _read(self, request: GenerationRequest, *, silent: bool) -> AsyncIterator[Event]:
+        """The events of a request; a silent one has its last event alone, and so costs nothing on the way."""
         ticket = self.engine.submit(request)
         queue = self._queues[ticket] = asyncio.Queue()
+        if silent:
+            self._silent.add(ticket)
         self._wake.set()
         done = False
         try:
@@ -71,6 +81,7 @@ class AsyncEngine:
                 yield event
         finally:
             del self._queues[ticket]
+            self._silent.discard(ticket)
             if not done:
                 self.engine.cancel(ticket)
 
@@ -82,7 +93,7 @@ class AsyncEngine:
                 await self._step()
 
     async def _step(self) -> None:
-        step = asyncio.ensure_future(asyncio.to_thread(self.engine.step))
+        step = asyncio.ensure_future(asyncio.to_thread(self._work))
         try:
             events = await asyncio.shield(step)
         except asyncio.CancelledError:
@@ -94,5 +105,15 @@ class AsyncEngine:
             self.engine.clear()
         for event in events:
             queue = self._queues.get(event.ticket)
-            if queue is not None:
+            if queue is not None and (event.last or event.ticket not in self._silent):
                 queue.put_nowait(event)
+
+    def _work(self) -> list[Event]:
+        """One step, in a thread; several where nobody waits for what is sampled on the way."""
+        events = self.engine.step()
+        for _ in range(SILENT_STEPS - 1):
+            heard = len(self._silent) < len(self._queues)
+            if heard or not self.engine.busy or any(event.last for event in events):
+                break
+            events = [*events, *self.engine.step()]
+        return events
