@@ -236,11 +236,11 @@ def test_what_cannot_work_is_said_before_vllm_starts(small_model_dir: Path, tmp_
 
 
 @pytest.mark.skipif(not os.environ.get("VLLM_BIN"), reason="VLLM_BIN does not name a vLLM")
-def test_the_real_vllm_loads_what_we_tell_it(small_model_dir: Path, tmp_path: Path) -> None:
+def test_the_real_vllm_loads_what_we_tell_it(tmp_path: Path) -> None:
     receipt = tmp_path / "receipt.json"
-    words = ("--model", str(small_model_dir), "--engine", "vllm", "--port", "0", "--check", f"serve.receipt={receipt}")
+    words = ("--model", "base", "--engine", "vllm", "--port", "0", "--check", f"serve.receipt={receipt}")
     code, output = run(*words, env={})
+    assert code in (0, 1), output  # whether the base calls the tool is not the matter
     written = json.loads(receipt.read_text())
-    assert code == 1, output  # random weights call nothing
-    assert written["smoke"]["why"].startswith("no call came back parsed")
+    assert not written["smoke"]["why"].startswith("the request failed"), output
     assert written["template"]["conversations"] == written["template"]["identical"] > 0
