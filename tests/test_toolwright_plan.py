@@ -134,8 +134,9 @@ def test_a_model_too_large_for_one_gpu_is_split_over_as_few_as_hold_it() -> None
 def test_a_merge_proves_whole_models_where_they_fit_and_layers_elsewhere(llama: Models) -> None:
     roomy, narrow = (Device("x", "x", gib, 1, 1, 1, cpu=True) for gib in (64, 16))
     assert merge_memory(RunConfig(), llama, roomy).parts["weights"] == 4 * llama.total
-    assert merge_memory(RunConfig(), llama, narrow).total < 3 * GIB
-    assert merge_memory(config_of("merge.parity=layers"), llama, roomy).total < 3 * GIB
+    for config, device in ((RunConfig(), narrow), (config_of("merge.parity=layers"), roomy)):
+        memory = merge_memory(config, llama, device)
+        assert memory.total - memory.parts["mapped files"] < 4 * GIB
 
 
 def test_training_time_is_operations_over_the_rate(llama: Models) -> None:
@@ -324,3 +325,12 @@ def test_a_command_loads_only_what_it_needs() -> None:
     code = "import sys, toolwright.cli as cli; cli.main(['--help']); print('torch' in sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "False"
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_training_run_is_within_15_percent(tmp_path: Path) -> None:
+    from benchmarks.plan import Case, run_case
+
+    settings = ("sft.dtype=float32", "sft.max_conversations=2", "sft.batch_size=2")
+    predicted, measured = run_case(Case("sft", "small", settings), tmp_path, returning=True)
+    assert predicted == pytest.approx(measured, rel=0.15)

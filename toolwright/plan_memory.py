@@ -15,7 +15,7 @@ from toolwright.plan_tokens import Talk
 from toolwright.segment_attention import Segment
 
 MIB = 2**20
-RUNTIME: Mapping[str, float] = {"sft": 570 * MIB, "rl": 620 * MIB, "merge": 330 * MIB, "serve": 520 * MIB}
+RUNTIME: Mapping[str, float] = {"sft": 570 * MIB, "rl": 620 * MIB, "merge": 750 * MIB, "serve": 520 * MIB}
 """Python with the libraries of a stage, without a model, on a CPU. Measured by benchmarks/plan.py."""
 HEAP_WASTE = 0.45
 """What glibc's heap keeps of freed blocks of up to 32 MiB, as a share of what one pass holds. Measured there too."""
@@ -160,16 +160,22 @@ def _branches(rollouts: int, group: int, prompt: int, answer: int) -> tuple[Segm
 
 
 def merge_memory(config: RunConfig, models: Models, device: Device) -> Memory:
-    """Memory of a merge and of its proof, which holds a whole model in float32 where that fits."""
+    """Memory of a merge and of its proof, which holds a whole model in float32 where that fits.
+
+    On a CPU the files of base and merged model are mapped: their pages count as resident, and are given back when the
+    system wants them, so they never are what does not fit.
+    """
     total = 4.0 * models.total
     whole = config.merge.engine == "peft" or config.merge.parity == "logits"
     layers = config.merge.parity == "layers" or (total * 1.2 + GIB > device.memory and not whole)
-    runtime = RUNTIME["merge"]
-    if layers:
-        largest = total / models.text.num_hidden_layers
-        return Memory({"weights": largest, "blocks": BLOCKS, "runtime": runtime}, ["proof a layer at a time"])
-    note = "the proof holds a whole model in float32"
-    return Memory({"weights": total, "blocks": BLOCKS, "runtime": runtime}, [note])
+    text = models.text
+    largest = total / text.num_hidden_layers + 4.0 * text.vocab_size * text.hidden_size
+    held = {"weights": largest if layers else total, "blocks": BLOCKS}
+    note = "proof a layer at a time" if layers else "the proof holds a whole model in float32"
+    if not device.cpu:
+        return Memory({**held, "runtime": OVERHEAD}, [note])
+    files = min(2 * 2.0 * models.total, max(0.0, device.memory / 2 - held["weights"]))
+    return Memory({**held, "mapped files": files, "runtime": RUNTIME["merge"]}, [note])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,18 @@ from toolwright.plan_site import Site, StagePlan
 GIB = 2**30
 UNKNOWN = "unknown"
 _ORIGINS = {"directory": "", "hub": "", "shapes": " (shape known to toolwright/footprint.py)"}
-_PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "KV cache", "blocks", "allocator")
+_PARTS = (
+    "weights",
+    "adapter",
+    "gradients",
+    "optimizer",
+    "activations",
+    "logits",
+    "KV cache",
+    "blocks",
+    "mapped files",
+    "allocator",
+)
 
 
 class Plan(BaseModel):
