@@ -2,6 +2,7 @@
 
 torch's fused kernel does not promise that: it splits the keys by the length of the longest row, and BLAS splits long
 sums again. Here the sum over keys runs in blocks of a fixed size, and a masked key adds an exact zero.
+``attend_with_trunk`` promises nothing of the kind: it is for speed.
 """
 
 from collections.abc import Iterator
@@ -51,6 +52,36 @@ def _decode(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scal
     for start in range(BLOCK, length, BLOCK):
         out = torch.baddbmm(out, weights[..., start : start + BLOCK], value[:, start : start + BLOCK])
     return out.view(rows, 1, -1, value.shape[-1])
+
+
+def trunk_mask(own_RN: Tensor, length: int, on_trunk_R: Tensor, trunk: int, dtype: torch.dtype) -> Tensor:
+    """What scores get added, (R, 1, 1, N, T + K): minus infinity at keys after a token, and at a trunk not its own."""
+    hidden = torch.arange(length) > own_RN[..., None]
+    if trunk:
+        off = (~on_trunk_R)[:, None, None].expand(*own_RN.shape, trunk)
+        hidden = torch.cat((off, hidden), -1)
+    return torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))[:, None, None]
+
+
+def attend_with_trunk(
+    q_RHMD: Tensor, keys: Tensor, values: Tensor, trunk: tuple[Tensor, Tensor] | None, mask: Tensor
+) -> Tensor:
+    """Attention of M = G * N queries a key head to keys (R, H, K, D), after those of the trunk (H, T, D)."""
+    rows, heads, count, width = q_RHMD.shape
+    scores = torch.matmul(q_RHMD, keys.transpose(2, 3))
+    if trunk is not None:
+        flat = q_RHMD.transpose(0, 1).reshape(heads, rows * count, width)
+        shared = torch.bmm(flat, trunk[0].transpose(1, 2)).view(heads, rows, count, -1).transpose(0, 1)
+        scores = torch.cat((shared, scores), -1)
+    tokens = mask.shape[3]
+    scores.view(rows, heads, count // tokens, tokens, -1).add_(mask)
+    weights = torch.softmax(scores, -1)
+    split = 0 if trunk is None else trunk[0].shape[1]
+    out = torch.matmul(weights[..., split:], values)
+    if trunk is not None:
+        shared = weights[..., :split].transpose(0, 1).reshape(heads, rows * count, split)
+        out += torch.bmm(shared, trunk[1]).view(heads, rows, count, width).transpose(0, 1)
+    return out
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from toolwright.engine.attention import attend_with_trunk, trunk_mask
 from toolwright.engine.cache import KeyValues, Piece, Prefixes, pad_length
 from toolwright.engine.dense import Attend, DenseNetwork, suits
 
@@ -224,7 +225,7 @@ class SharedRunner:
         own_RN, rows_R1 = positions_RN - offsets_R[:, None], torch.arange(first, first + rows)[:, None]
         length = pad_length(length)
         trunk = self._trunk if any(offsets) else None
-        mask = _mask(own_RN, length, offsets_R > 0, trunk.length if trunk else 0, self.network.model.dtype)
+        mask = trunk_mask(own_RN, length, offsets_R > 0, trunk.length if trunk else 0, self.network.model.dtype)
         all_keys, all_values = self._slots.held()
         heads, groups = self.network.key_heads, self.network.heads // self.network.key_heads
         split = (rows, width, heads, groups, self.network.width)
@@ -235,7 +236,7 @@ class SharedRunner:
             slot_values[rows_R1, :, own_RN] = values.view(rows, width, heads, -1)
             q_RHMD = (queries * self.network.scale).view(split).permute(0, 2, 3, 1, 4).flatten(2, 3)
             own = slice(first, first + rows)
-            out = _attend(
+            out = attend_with_trunk(
                 q_RHMD,
                 slot_keys[own, :, :length].contiguous(),  # a transposed view of a part is read several times slower
                 slot_values[own, :, :length].contiguous(),
@@ -254,34 +255,6 @@ class SharedRunner:
     def wipe(self, slot: int) -> None:
         """Clear a slot whose numbers are not finite."""
         self._slots.wipe(slot)
-
-
-def _mask(own_RN: Tensor, length: int, on_trunk_R: Tensor, trunk: int, dtype: torch.dtype) -> Tensor:
-    """What scores get added, (R, 1, 1, N, T + K): minus infinity at keys after a token, and at a trunk not its own."""
-    hidden = torch.arange(length) > own_RN[..., None]
-    if trunk:
-        off = (~on_trunk_R)[:, None, None].expand(*own_RN.shape, trunk)
-        hidden = torch.cat((off, hidden), -1)
-    return torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))[:, None, None]
-
-
-def _attend(q_RHMD: Tensor, keys: Tensor, values: Tensor, trunk: tuple[Tensor, Tensor] | None, mask: Tensor) -> Tensor:
-    """Attention of M = G * N queries a key head to keys (R, H, K, D), after those of the trunk (H, T, D)."""
-    rows, heads, count, width = q_RHMD.shape
-    scores = torch.matmul(q_RHMD, keys.transpose(2, 3))
-    if trunk is not None:
-        flat = q_RHMD.transpose(0, 1).reshape(heads, rows * count, width)
-        shared = torch.bmm(flat, trunk[0].transpose(1, 2)).view(heads, rows, count, -1).transpose(0, 1)
-        scores = torch.cat((shared, scores), -1)
-    tokens = mask.shape[3]
-    scores.view(rows, heads, count // tokens, tokens, -1).add_(mask)
-    weights = torch.softmax(scores, -1)
-    split = 0 if trunk is None else trunk[0].shape[1]
-    out = torch.matmul(weights[..., split:], values)
-    if trunk is not None:
-        shared = weights[..., :split].transpose(0, 1).reshape(heads, rows * count, split)
-        out += torch.bmm(shared, trunk[1]).view(heads, rows, count, width).transpose(0, 1)
-    return out
 
 
 def shared_runner(model: Any, max_batch: int, length: int) -> SharedRunner | None:
