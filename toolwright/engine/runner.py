@@ -85,7 +85,8 @@ class Runner:
 
         Returns the number of tokens that had to be computed, and the logits that follow the prompt, (V,).
         """
-        self._slots.reserve(self._round_rows(slot + 1), len(prompt) + room)
+        # In powers of two: one row at a time, a burst of requests would copy everything for each of them.
+        self._slots.reserve(self._round_rows(min(self.max_batch, 1 << slot.bit_length())), len(prompt) + room)
         self._scratch.reserve(1, len(prompt))
         parent, filled, computed = 0, 0, 0
         logits: Tensor | None = None
