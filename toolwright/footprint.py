@@ -263,7 +263,9 @@ def plan_memory(base: Any, model: Any, setup: Setup) -> tuple[dict[str, float], 
         kept = None
     one = (kept if kept is not None else _rough_bytes(text, setup)) / text.num_hidden_layers
     inputs = text.num_hidden_layers * setup.tokens * text.hidden_size * item
-    activations = inputs + one if setup.checkpointing else one * text.num_hidden_layers
+    logits = float(setup.logit_bytes * setup.scored * text.vocab_size)
+    # A layer is computed again only when the logits and their gradients are gone: the larger of the two counts.
+    activations = inputs + max(one - logits, 0.0) if setup.checkpointing else one * text.num_hidden_layers
     gradients = 4.0 * trained * (2 if setup.processes > 1 and not setup.sharded else 1)  # DDP has buckets beside them
     return {
         "weights": weights / shards + (gathered * item if setup.sharded else 0),
@@ -271,7 +273,7 @@ def plan_memory(base: Any, model: Any, setup: Setup) -> tuple[dict[str, float], 
         "gradients": gradients / shards,
         "optimizer": setup.optimizer_bytes * trained / shards,
         "activations": activations,
-        "logits": float(setup.logit_bytes * setup.scored * text.vocab_size),
+        "logits": logits,
     }, kept
 
 

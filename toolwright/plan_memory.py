@@ -17,8 +17,9 @@ from toolwright.segment_attention import Segment
 MIB = 2**20
 RUNTIME: Mapping[str, float] = {"sft": 570 * MIB, "rl": 620 * MIB, "merge": 750 * MIB, "serve": 520 * MIB}
 """Python with the libraries of a stage, without a model, on a CPU. Measured by benchmarks/plan.py."""
-HEAP_WASTE = 0.45
-"""What glibc's heap keeps of freed blocks of up to 32 MiB, as a share of what one pass holds. Measured there too."""
+HEAP_WASTE: Mapping[str, float] = {"sft": 0.45, "rl": 0.2}
+"""What glibc's heap keeps of freed blocks of up to 32 MiB, as a share of what a pass makes, recomputed or not. Measured
+there too (glibc 2.36)."""
 ENGINE_SLOTS = 64
 """Rollouts that are decoded together. Source: rl/grpo.py."""
 PREFIX_BYTES, PAD, ROW_STEP = 256 * MIB, 64, 4
@@ -88,7 +89,7 @@ def sft_memory(
     """Memory of one training step of SFT."""
     settings = config.sft
     packed = settings.packing != "none"
-    micro = min(settings.micro_batch_size, max(settings.batch_size // devices, 1))
+    micro = min(settings.micro_batch_size, max(settings.batch_size // devices, 1), settings.max_conversations or 2**31)
     row = min(settings.max_tokens, talk.longest or settings.max_tokens)
     tokens = micro * ((settings.pack_tokens or settings.max_tokens) if packed else row)
     share = talk.sampled / talk.total if talk.longest else ASSUMED_SHARE
@@ -108,7 +109,7 @@ def sft_memory(
     parts, kept = plan_memory(models.base, models.trained, setup)
     notes = [f"{tokens:,} tokens in a pass" + ("" if talk.longest else ", the most that the configuration allows")]
     notes += ["activations by a rule of thumb: this model cannot run empty"] if kept is None else []
-    return _close(parts, device, "sft", notes)
+    return _close(parts, kept, device, "sft", notes)
 
 
 def rl_memory(config: RunConfig, models: Models, talk: Talk, device: Device) -> Memory:
@@ -136,7 +137,7 @@ def rl_memory(config: RunConfig, models: Models, talk: Talk, device: Device) -> 
     parts["KV cache"] = slots * cache_bytes(models.text, room, settings.dtype) + min(PREFIX_BYTES, known)
     notes = [f"{batch} rollouts of up to {answer} tokens after {prompt}, {micro} trained in a pass"]
     notes += ["activations by a rule of thumb: this model cannot run empty"] if kept is None else []
-    return _close(parts, device, "rl", notes)
+    return _close(parts, kept, device, "rl", notes)
 
 
 def answer_limit(config: RunConfig, talk: Talk) -> int:
@@ -246,9 +247,9 @@ def _serve_ourselves(serve: ServeConfig, models: Models, device: Device, longest
     return Served(Memory(parts, notes), 1, longest, max(0.0, min(serve.max_batch, room / max(each, 1))))
 
 
-def _close(parts: dict[str, float], device: Device, stage: str, notes: list[str]) -> Memory:
+def _close(parts: dict[str, float], kept: float | None, device: Device, stage: str, notes: list[str]) -> Memory:
     """With what libraries and allocator take."""
     if device.cpu:
-        held = parts["activations"] + parts["logits"]
-        return Memory({**parts, "allocator": HEAP_WASTE * held, "runtime": RUNTIME[stage]}, notes)
+        made = max(kept or 0.0, parts["activations"]) + parts["logits"]
+        return Memory({**parts, "allocator": HEAP_WASTE[stage] * made, "runtime": RUNTIME[stage]}, notes)
     return Memory({**parts, "allocator": (FRAGMENTS - 1) * sum(parts.values()), "runtime": OVERHEAD}, notes)

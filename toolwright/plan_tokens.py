@@ -3,7 +3,6 @@
 Reads the conversations of a run and its tokenizer, or asks ``python -m mcpserver list`` for the tools; writes nothing.
 """
 
-import itertools
 import json
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from toolwright.artifacts import read_manifest, read_rows
+from toolwright.artifacts import read_lines, read_manifest, read_rows
 from toolwright.config import RunConfig
 from toolwright.errors import DataError, ModelError
 from toolwright.records import Conversation
@@ -85,7 +84,8 @@ def mean_talk(config: RunConfig) -> Talk:
     Raises:
         DataError: a line of the run's conversations is broken.
     """
-    rows = _conversations(config)
+    path = _data_file(config)
+    rows = _conversations(path) if path else []
     if rows:
         talk = _measure(rows, *_counter(config))
     else:
@@ -94,19 +94,27 @@ def mean_talk(config: RunConfig) -> Talk:
     return talk.scaled(config.plan.mean_tokens) if config.plan.mean_tokens else talk
 
 
-def _conversations(config: RunConfig) -> list[Conversation]:
-    """A sample of the training conversations, of the run or of ``sft.data``."""
+def _data_file(config: RunConfig) -> Path | None:
+    """The training conversations, of the run or of ``sft.data``."""
     named = config.sft.data if isinstance(config.sft.data, str) else None
     names = [Path(named)] if named else [run_dir(config) / "train.jsonl", run_dir(config) / "conversations.jsonl"]
-    path = next((path for path in names if path.is_file()), None)
-    if path is None:
-        return []
-    conversations = []
-    for number, row in itertools.islice(read_rows(path), SAMPLE):
+    return next((path for path in names if path.is_file()), None)
+
+
+def _conversations(path: Path) -> list[Conversation]:
+    """The longest conversation of a file, and a sample of them all."""
+    longest = max(((len(line), number) for number, line in read_lines(path)), default=(0, 0))[1]
+    conversations: list[Conversation] = []
+    for number, row in read_rows(path):
+        if number > SAMPLE and number != longest:
+            if number > longest:
+                break
+            continue
         try:
-            conversations.append(Conversation.from_row(row))
+            one = Conversation.from_row(row)
         except (ValueError, DataError) as error:
             raise DataError(f"{path}:{number}: {' '.join(str(error).split())[:200]}") from None
+        conversations = [one, *conversations] if number == longest else [*conversations, one]
     return conversations
 
 
