@@ -1,7 +1,7 @@
 """The small server: the OpenAI API over one engine. For CPUs, tests and demos; vLLM is for the rest."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,24 +28,29 @@ from toolwright.errors import ToolwrightError
 from toolwright.words import shorten
 
 
-def build_gate(engine: Engine, name: str, api_key: str | None = None, section: ServeConfig | None = None) -> Gate:
-    """The application that serves ``engine`` as ``name``, with the gate before it.
+def build_gate(
+    engine: Engine, name: str, api_key: str | None = None, section: ServeConfig | None = None, **options: Any
+) -> Gate:
+    """The application that serves ``engine`` as ``name``, with the gate before it; ``options`` as for ``open_gate``.
 
     Raises:
         ModelError: the model writes calls in no form that we can read.
     """
     gate = Gate(None, api_key)
-    open_gate(gate, engine, name, section or ServeConfig())
+    open_gate(gate, engine, name, section or ServeConfig(), **options)
     return gate
 
 
-def open_gate(gate: Gate, engine: Engine, name: str, section: ServeConfig) -> Starlette:
-    """Put the application for a loaded model behind a gate.
+def open_gate(
+    gate: Gate, engine: Engine, name: str, section: ServeConfig, template_kwargs: Mapping[str, Any] | None = None
+) -> Starlette:
+    """Put the application for a loaded model behind a gate; ``template_kwargs`` are what its template was trained with.
 
     Raises:
         ModelError: the model writes calls in no form that we can read.
     """
     app = build_app(engine, name, section, gate.metrics)
+    app.state.serving.template_kwargs = dict(template_kwargs or {})
     gate.app, gate.slots = app, engine.max_batch
     return app
 
@@ -129,12 +134,20 @@ async def _chat(request: Request) -> Response:
     state: State = request.app.state.serving
 
     def read(body: dict[str, Any]) -> Answers:
-        chat = read_chat_request(body)
+        chat = read_chat_request(_with_template_kwargs(state, body))
         _check_model(state, chat.model)
         job = build_job(chat, state.engine, state.dialect, state.stop_ids, secrets.randbits(48))
         return ChatAnswers(job, state.name, state.dialect, state.engine.tokenizer)
 
     return await answer(request, state, read)
+
+
+def _with_template_kwargs(state: State, body: dict[str, Any]) -> dict[str, Any]:
+    """A request with the keywords of training for the chat template, as far as the client says nothing else."""
+    given = body.get("chat_template_kwargs")
+    if not state.template_kwargs or not isinstance(given, dict | None):
+        return body
+    return {**body, "chat_template_kwargs": {**state.template_kwargs, **(given or {})}}
 
 
 async def _complete(request: Request) -> Response:
@@ -151,7 +164,9 @@ async def _complete(request: Request) -> Response:
 
 async def _tokenize(request: Request) -> Response:
     state: State = request.app.state.serving
-    return await read_request(request, state, lambda body: JSONResponse(count_tokens(state.engine, body)))
+    return await read_request(
+        request, state, lambda body: JSONResponse(count_tokens(state.engine, _with_template_kwargs(state, body)))
+    )
 
 
 async def _detokenize(request: Request) -> Response:

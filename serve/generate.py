@@ -42,6 +42,7 @@ class State:
     started: int = field(default_factory=lambda: int(time.time()))
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "read"))
     stopping: bool = False
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
 
     def stop(self) -> None:
         """End all that is under way: its clients are told that there is no more."""

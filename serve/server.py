@@ -123,7 +123,7 @@ async def _open(config: RunConfig, target: Target, url: str, gate: "Gate", stop:
     engine = await _load(config, target, stop)
     from serve.app import open_gate
 
-    app = open_gate(gate, engine, target.name, config.serve)
+    app = open_gate(gate, engine, target.name, config.serve, config.sft.template_kwargs)
     async with app.router.lifespan_context(app):
         announce(config, target, url)
         code = await _prove(config, target, url, stop)

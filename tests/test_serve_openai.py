@@ -159,6 +159,24 @@ def test_tokens_become_text_again(url: str, prompt: list[int]) -> None:
     assert httpx.post(f"{url}/detokenize", json={"tokens": [2**70]}).status_code == 400
 
 
+def test_keywords_of_training_are_the_default_of_the_chat_template(small_model_dir: Path) -> None:
+    engine = Engine.load(small_model_dir, max_tokens_total=2048)
+    engine.tokenizer.chat_template += "{{ ' quiet' if mood == 'quiet' else ' loud' }}"
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
+
+    def last(url: str, **fields: Any) -> str:
+        ids = httpx.post(f"{url}/tokenize", json=body | fields).json()["tokens"]
+        return str(engine.tokenizer.decode(ids)).split()[-1]
+
+    with running(engine, template_kwargs={"mood": "quiet"}) as url:
+        assert last(url) == "quiet"
+        assert last(url, chat_template_kwargs={"other": 1}) == "quiet"
+        assert last(url, chat_template_kwargs={"mood": "loud"}) == "loud"
+        count = len(httpx.post(f"{url}/tokenize", json=body).json()["tokens"])
+        answer = httpx.post(f"{url}/v1/chat/completions", json={**body, **FIELDS}).json()
+        assert answer["usage"]["prompt_tokens"] == count
+
+
 def test_metrics_are_in_the_form_of_prometheus(url: str) -> None:
     before = read_metrics(url)
     httpx.post(f"{url}/v1/completions", json={**FIELDS, "prompt": [5, 6], "stream": True, "ignore_eos": True})

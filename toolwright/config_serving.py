@@ -71,7 +71,7 @@ class ServeConfig(Section):
     host: str = Field("127.0.0.1", description="address to listen on; others can reach anything but loopback")
     port: int = Field(8000, ge=0, le=65535, description="port; 0 takes a free one and prints it")
     dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="type of the weights (transformers engine)")
-    max_batch: Positive = Field(32, description="requests decoded together (transformers engine)")
+    max_batch: Positive = Field(64, description="requests decoded together (transformers engine)")
     max_waiting: Positive = Field(
         1024, description="requests that may wait; further ones are answered 503 (transformers engine)"
     )
