@@ -57,7 +57,11 @@ CASES: dict[str, Case] = {
     "sft-packed": Case(
         "sft", "small", ("sft.dtype=float32", "sft.packing=documents", "sft.pack_tokens=6144", "sft.micro_batch_size=1")
     ),
-    "sft-full": Case("sft", "small", ("sft.dtype=float32", "sft.method=full", "sft.max_conversations=2")),
+    "sft-full": Case(
+        "sft",
+        "small",
+        ("sft.dtype=float32", "sft.method=full", "sft.max_conversations=2", "sft.epochs=2", "rl.start=base"),
+    ),
     "sft-mid": Case("sft", "mid", ("sft.dtype=bfloat16", "sft.max_conversations=2")),
     "sft-mid-recomputed": Case("sft", "mid", ("sft.dtype=bfloat16", "sft.gradient_checkpointing=true")),
     "rl-float32": Case("rl", "small", ("rl.dtype=float32",)),
