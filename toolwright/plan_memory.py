@@ -237,13 +237,15 @@ def _fitting(text: Any, room: float, size: int) -> int:
 def _serve_ourselves(serve: ServeConfig, models: Models, device: Device, longest: int) -> Served:
     weights = float(DTYPES[serve.dtype].itemsize * models.total)
     each = cache_bytes(models.text, -(-longest // PAD) * PAD, serve.dtype)
+    # In bfloat16 on a CPU the engine computes on a packed copy, where there is room for one.
+    packed = weights if device.cpu and serve.dtype == "bfloat16" and device.memory > 3 * weights else 0.0
     parts = {
-        "weights": weights,
+        "weights": weights + packed,
         "KV cache": serve.max_batch * each + PREFIX_BYTES,
         "runtime": RUNTIME["serve"] if device.cpu else OVERHEAD,
     }
     notes = [f"the cache grows to this with {serve.max_batch} conversations of {longest:,} tokens"]
-    room = device.memory - weights - PREFIX_BYTES - parts["runtime"]
+    room = device.memory - parts["weights"] - PREFIX_BYTES - parts["runtime"]
     return Served(Memory(parts, notes), 1, longest, max(0.0, min(serve.max_batch, room / max(each, 1))))
 
 

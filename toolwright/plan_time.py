@@ -15,13 +15,13 @@ from toolwright.plan_memory import Models, cache_bytes
 
 TRAIN_UTILISATION = {False: 0.35, True: 0.30}
 """Share of the rate (GPU, CPU) that training reaches. GPU: 0.3 to 0.45 is what Hugging Face's trainer is reported to
-reach with LoRA on one device; CPU: measured by benchmarks/plan.py against the matrix product of ``devices.here``."""
+reach with LoRA on one device; CPU: a few timings of small models on two shared cores, so rough."""
 PREFILL_UTILISATION = {False: 0.5, True: 0.30}
 BANDWIDTH_SHARE = {False: 0.65, True: 0.5}
-"""Share of the bandwidth that decoding reaches. GPU: vLLM's is reported at 0.6 to 0.8; CPU: measured there too."""
+"""Share of the bandwidth that decoding reaches. GPU: vLLM's is reported at 0.6 to 0.8; CPU: as rough."""
 LAYER_START_S = {False: 0.9e-3, True: 0.35e-3}
 """What a layer costs in each step of our engine, whatever its size: its kernels are started one by one from Python.
-GPU: transformers decodes some 30 tokens/s with 32 layers; CPU: measured there too."""
+GPU: transformers decodes some 30 tokens/s with 32 layers; CPU: as rough."""
 STRAGGLERS = 2.0
 """Steps of a batch of rollouts over their mean length: the longest decides, and slots empty on the way."""
 DISK_GBS = 1.0

@@ -126,8 +126,14 @@ class Job:
 
 def peak_rss_mib() -> float:
     """Largest resident size of this process or of one of its ended children so far (MiB)."""
-    largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return largest / 1024 if sys.platform != "darwin" else largest / 2**20
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    try:
+        # Not ru_maxrss, which begins with the size of whoever started this process.
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        own = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return max(own, children) / (1024 if sys.platform != "darwin" else 2**20)
 
 
 def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
