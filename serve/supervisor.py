@@ -4,7 +4,6 @@ It is in a process group of its own, so that nothing of it outlives it, and the 
 Alive is a process that runs; ready is one whose ``/health`` answers 200.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from toolwright.errors import EndpointError
+from toolwright.serving_process import end_with_parent
 
 LOOK_S = 0.2
 HEALTH_S = 5.0
@@ -31,7 +31,6 @@ WINDOW_S = 600.0
 LONGEST_PAUSE_S = 30.0
 KILL_S = 10.0
 """What a server may take to end after the time for replies under way."""
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -138,23 +137,10 @@ def start(argv: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[byte
             env=dict(env),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_end_with(os.getpid()),
+            preexec_fn=end_with_parent(),
         )
     except OSError as error:
         raise EndpointError(f"{argv[0]}: cannot be started ({error.strerror})") from None
-
-
-def _end_with(parent: int) -> Callable[[], None] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    libc = ctypes.CDLL(None)  # loaded here: between fork and exec only the system call itself is safe
-
-    def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before it could be asked for
-            os._exit(1)
-
-    return ask
 
 
 def end(process: "subprocess.Popen[bytes]", drain_s: float, stop: Stop) -> None:

@@ -118,7 +118,7 @@ def serving(
             stderr=log,
             text=True,
             start_new_session=True,
-            preexec_fn=_end_with_parent(),
+            preexec_fn=end_with_parent(),
         )
         try:
             ready = _wait_until_ready(process, timeout_s)
@@ -140,11 +140,18 @@ def _server_error(name: str, what: str, log: IO[str]) -> ModelError:
     return ModelError(f"`{name}` {what}; its last words: {_tail(log)}")
 
 
-def _end_with_parent() -> Callable[[], None] | None:
+def end_with_parent() -> Callable[[], None] | None:
+    """For a child between fork and exec (``preexec_fn``): the kernel asks it to end when this process is gone."""
     if not sys.platform.startswith("linux"):
         return None
-    libc = ctypes.CDLL(None)  # loaded here: between fork and exec only the system call itself is safe
-    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    libc, parent = ctypes.CDLL(None), os.getpid()  # loaded here: in the child only the system call itself is safe
+
+    def ask() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before it could be asked for
+            os._exit(1)
+
+    return ask
 
 
 def _wait_until_ready(process: "subprocess.Popen[str]", timeout_s: float) -> tuple[str, str] | None:
