@@ -32,7 +32,8 @@ async def opened(level, **limits):
         env.limits = Limits(**{"call_timeout_s": 20.0, **limits})
         yield env
         processes = processes_of(env)
-    gone, left = psutil.wait_procs(processes, timeout=5)  # the kernel takes a moment to take a namespace down
+    # the kernel takes a moment to take a namespace down; in a thread, for the calls of others run against the clock
+    gone, left = await asyncio.to_thread(psutil.wait_procs, processes, timeout=5)
     assert not left, gone
 
 
