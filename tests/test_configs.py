@@ -7,6 +7,10 @@ from accelerate.commands.config.config_args import ClusterConfig, load_config_fr
 from huggingface_hub import constants
 from sft_runs import words, write_conversations
 
+from serve.capacity import Devices
+from serve.placement import Gpu
+from serve.target import Target
+from serve.vllm import build_argv
 from sft.dry_run import plan_lines
 from sft.train import main
 from toolwright import footprint
@@ -34,7 +38,17 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_file_is_left_out() -> None:
     assert {*RUNS, *LAUNCHERS} == set(CONFIGS.rglob("*.*"))
-    assert PROMISES.keys() == {path.stem for path in RUNS} - {"tiny"}
+    assert PROMISES.keys() == {path.stem for path in RUNS} - {"tiny", "serve_2nodes"}
+
+
+def test_replicas_on_two_machines_are_placed_by_the_flags_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    config = load_config(CONFIGS / "serve_2nodes.yaml", [])
+    here = Devices((Gpu("H100", 80 * 10**9, 80 * 10**9),) * 8)
+    line = build_argv(config, Target("merged", str(tmp_path), vllm="vllm"), 8000, devices=here)
+    assert line[-5:] == config.serve.vllm_args
+    flags = [word.partition("=")[0] for word in line]
+    assert flags.count("--data-parallel-size") == flags.count("--tensor-parallel-size") == 1
 
 
 def card(lines: list[str]) -> int:
