@@ -1,10 +1,12 @@
 """Measures vLLM through `python -m serve` against the same command line started by hand: both run, loads interleaved.
 
-VLLM_BIN=… python benchmarks/vllm_overhead.py [MODEL] [ROUNDS]     prints ratios; MODEL: a model's directory or a run's
+VLLM_BIN=… python benchmarks/vllm_overhead.py [MODEL] [--rounds 9] [--requests 256]
+Prints ratios; MODEL: a model's directory or a run's. A round should last several seconds: fewer requests, large model.
 There is nothing of ours between client and vLLM, so the ratios should be 1. On a machine with other work it is the CPU
 time of all processes (with ours, that of the supervisor too) that can be compared.
 """
 
+import argparse
 import json
 import os
 import re
@@ -25,8 +27,7 @@ from serve.supervisor import healthy
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONCURRENCY = 8
-REQUESTS = 16
-FIRST_TOKENS = 4
+FIRST_TOKENS = 16
 NEW_TOKENS = 32
 TOOL = {
     "type": "function",
@@ -95,12 +96,12 @@ def ask(url: str, body: dict[str, object]) -> float:
         connection.close()
 
 
-def load(url: str, name: str, start: int) -> float:
-    """Requests/s of ``REQUESTS`` requests, ``CONCURRENCY`` at once."""
+def load(url: str, name: str, start: int, count: int) -> float:
+    """Requests/s of ``count`` requests, ``CONCURRENCY`` at once."""
     with ThreadPoolExecutor(CONCURRENCY) as pool:
         began = time.perf_counter()
-        list(pool.map(lambda number: ask(url, request(name, number, NEW_TOKENS)), range(start, start + REQUESTS)))
-        return REQUESTS / (time.perf_counter() - began)
+        list(pool.map(lambda number: ask(url, request(name, number, NEW_TOKENS)), range(start, start + count)))
+        return count / (time.perf_counter() - began)
 
 
 def first_token(url: str, name: str, start: int) -> float:
@@ -111,10 +112,25 @@ def first_token(url: str, name: str, start: int) -> float:
 
 def main() -> None:
     """Start both, run the rounds, print the ratios."""
-    model, rounds = sys.argv[1] if len(sys.argv) > 1 else "models/tiny", int((sys.argv[2:] or ["9"])[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", default="models/tiny")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--requests", type=int, default=256, help="requests of one load")
+    arguments = parser.parse_args()
     logs = Path(os.environ.get("TMPDIR", "/tmp"))
     ours_log, hand_log = logs / "vllm_ours.log", logs / "vllm_by_hand.log"
-    ours = [sys.executable, "-m", "serve", "--model", model, "--engine", "vllm", "--port", "0", "serve.smoke=false"]
+    ours = [
+        sys.executable,
+        "-m",
+        "serve",
+        "--model",
+        arguments.model,
+        "--engine",
+        "vllm",
+        "--port",
+        "0",
+        "serve.smoke=false",
+    ]
     with started(ours, ours_log) as command, listen("127.0.0.1", 0) as listener:
         argv = shlex.split(wait_for(command, ours_log, r"^starting: (.+)$")[1])
         ready = wait_for(command, ours_log, r"^serving (.+) on (\S+)$")
@@ -128,7 +144,7 @@ def main() -> None:
                     raise SystemExit(f"it ended; see {hand_log}")
                 time.sleep(0.5)
             groups = {"ours": {command.pid, *children(command.pid)}, "by hand": {process.pid}}
-            measure({"ours": url, "by hand": by_hand}, groups, name, rounds)
+            measure({"ours": url, "by hand": by_hand}, groups, name, arguments.rounds, arguments.requests)
 
 
 def processes() -> Iterator[tuple[int, list[str]]]:
@@ -149,7 +165,7 @@ def cpu_seconds(groups: set[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def measure(urls: dict[str, str], groups: dict[str, set[int]], name: str, rounds: int) -> None:
+def measure(urls: dict[str, str], groups: dict[str, set[int]], name: str, rounds: int, requests: int) -> None:
     """Rounds in which both take the same load, in turn."""
     cpu: dict[str, list[float]] = {who: [] for who in urls}
     rates: dict[str, list[float]] = {who: [] for who in urls}
@@ -157,8 +173,8 @@ def measure(urls: dict[str, str], groups: dict[str, set[int]], name: str, rounds
     for number in range(-1, rounds):
         for who in sorted(urls, reverse=number % 2 == 0):
             before = cpu_seconds(groups[who])
-            rate = load(urls[who], name, 1000 * (number + 1))
-            first = first_token(urls[who], name, 1000 * (number + 1) + 500)
+            rate = load(urls[who], name, 10_000 * (number + 1), requests)
+            first = first_token(urls[who], name, 10_000 * (number + 1) + 5000)
             if number >= 0:  # the first round warms both
                 cpu[who].append(cpu_seconds(groups[who]) - before)
                 rates[who].append(rate)
