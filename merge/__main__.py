@@ -11,16 +11,20 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+from merge.base import read_base, read_config
 from merge.card import upload_command, write_card
 from merge.engine import Applied, Watch, merge
-from merge.job import COMMAND, Order, merge_job, read_order, require_ours, shard_bytes
+from merge.job import COMMAND, Order, is_foreign, merge_job, read_order, require_place, shard_bytes
 from merge.output import Partial, local_base
-from merge.parity import Parity, compare, summary
+from merge.parity import Parity, compare, prompts_of, summary
 from merge.stream import Progress
+from merge.weights import read_weights
 from toolwright.artifacts import write_text
 from toolwright.command import Flag, parse_command, run_command
 from toolwright.config import RunConfig
+from toolwright.errors import ConfigError
 from toolwright.model import quiet_libraries, require_same_base, set_threads
 
 FAILED = 1
@@ -45,13 +49,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    config = parse_command(argv, prog=COMMAND, about=__doc__ or "", sections=("merge",), flags=FLAGS)
     try:
-        merge_run(config)
+        merge_run(_read(sys.argv[1:] if argv is None else argv))
     except ParityError as error:
         print(f"merge: parity failed: {error}", file=sys.stderr)
         return FAILED
     return 0
+
+
+def _read(argv: Sequence[str]) -> RunConfig:
+    """The configuration; the default one is about the tiny run, and says nothing about adapters from elsewhere.
+
+    Raises:
+        ConfigError: a wrong word, or no place is named for the model of such adapters.
+    """
+
+    def parse(words: Sequence[str]) -> RunConfig:
+        return parse_command(words, prog=COMMAND, about=__doc__ or "", sections=("merge",), flags=FLAGS)
+
+    config = parse(argv)
+    if any(word.endswith((".yaml", ".yml")) for word in argv) or not is_foreign(config):
+        return config
+    if config.merge.out is None:
+        read_order(config)  # a wrong name is told first
+        raise ConfigError("merge.out: an adapter from elsewhere does not go into the run's model; add --out DIR")
+    return parse(["merge.dtype=base", *argv])  # what is named later wins
 
 
 def merge_run(config: RunConfig) -> None:
@@ -66,18 +88,21 @@ def merge_run(config: RunConfig) -> None:
     job = merge_job(config, order)
     if job.is_current():
         return
-    require_ours(order, config.merge.replace)
+    if isinstance(order.base, Path):
+        read_base(order.base, read_weights(order.base))  # what is broken says more than that it is another model
     for source in order.sources:
         require_same_base(source.directory, order.base)
+    require_place(order, config.merge.replace)
     with job.running() as counts:
         partial = Partial(order.output, job.key)
         base = local_base(order.base)
+        # What cannot be proven afterwards is not merged.
+        read_config(base)
+        prompts_of(str(base), order.sources)
         if config.merge.engine == "peft":
             from merge.whole import merge_whole
 
-            applied = merge_whole(
-                base, order.sources, partial, dtype=config.merge.dtype, max_shard_size=config.merge.max_shard_size
-            )
+            applied = merge_whole(base, order.sources, partial, dtype=config.merge.dtype, max_shard_size=largest)
         else:
             with _bar() as watch:
                 applied = merge(
@@ -112,7 +137,9 @@ def _prove(config: RunConfig, order: Order, partial: Partial, applied: Applied) 
     write_text(order.parity, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     if not parity.passed:
         partial.drop()
-        raise ParityError(f"{summary(parity)}; see {order.parity}")
+        raise ParityError(f"{parity.why}; see {order.parity}")
+    for warning in parity.warnings:
+        print(f"merge: {warning}", file=sys.stderr)
     write_card(
         partial.path,
         base=str(order.base),

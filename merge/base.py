@@ -8,6 +8,7 @@ from typing import Any
 
 from merge.weights import Stored, Weights
 from toolwright.errors import ModelError
+from toolwright.words import shorten
 
 HEADS = {"gpt_neox": "embed_out.weight"}
 """Weight of the layer that gives logits, where it is not ``lm_head.weight``, by model type."""
@@ -71,6 +72,13 @@ def read_base(directory: Path, weights: Weights) -> Base:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read ({error}); name a model directory") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"{path}: expected an object, got {shorten(config)}; get the model anew")
+    if (directory / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{directory}: holds an adapter beside the model (adapter_config.json), which transformers would load with "
+            "it; move the adapter to a directory of its own"
+        )
     quantised = config.get("quantization_config")
     if quantised:
         how = quantised.get("quant_method", "quantised") if isinstance(quantised, Mapping) else "quantised"
@@ -79,3 +87,20 @@ def read_base(directory: Path, weights: Weights) -> Base:
             "it was made from: --base DIR"
         )
     return Base(directory, config, weights.tensors)
+
+
+def read_config(directory: Path) -> Any:
+    """The configuration of a model that transformers has; code that a model brings along is not run.
+
+    Raises:
+        ModelError: none there, or of another kind.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        if "custom code" in reason:
+            reason = "config.json names code of its own (auto_map), which is not run"
+        raise ModelError(f"{directory}: transformers has no such model: {reason[:200]}") from None

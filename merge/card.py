@@ -65,6 +65,7 @@ def _run(argv: Sequence[str] | None) -> int:
 def upload_command(output: Path) -> str:
     """The line that publishes a model directory, without the files in it that are not part of a model."""
     name = output.resolve().parent.name if output.name == "merged" else output.resolve().name
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"  # the Hub takes no other letters
     exclude = "".join(f" --exclude {shlex.quote(name)}" for name in foreign_files(output))
     return f"hf upload YOUR_NAME/{name} {shlex.quote(str(output))}{exclude}"
 

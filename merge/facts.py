@@ -69,7 +69,7 @@ def made_from(base: str, sources: Sequence[Source], run: Path | None) -> Made:
     of = tuple(_ingredient(source, run) for source in sources)
     return Made(
         run=run.name if run else "",
-        shown=_short(path) if local else base,
+        shown=(_snapshot_of(path) or _short(path)) if local else base,
         hub_id=_snapshot_of(path) if local else base,
         license=_license(path) if local else "",
         base_sha256=fingerprint(path) if local else hash_of(base),

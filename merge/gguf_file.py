@@ -8,6 +8,7 @@ Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (the format).
 import json
 import math
 import os
+import shlex
 import shutil
 import struct
 import sys
@@ -82,12 +83,13 @@ def _command(path: Path, settings: ExportConfig) -> list[str]:
 
 def instructions(model: Path, output: Path, settings: ExportConfig) -> str:
     """The lines that get the converter, and the one that runs it by hand."""
-    python = settings.python or sys.executable
+    python = shlex.quote(settings.python or sys.executable)
+    convert = shlex.join([str(model), "--outfile", str(output), "--outtype", settings.gguf_type])
     return (
         "git clone --depth 1 https://github.com/ggml-org/llama.cpp\n"
         "# or, without git: pip download --no-deps --no-binary :all: llama-cpp-python, and vendor/llama.cpp in it\n"
         f"{python} -m pip install sentencepiece  # with torch and transformers, all that it needs\n"
-        f"{python} llama.cpp/{SCRIPT} {model} --outfile {output} --outtype {settings.gguf_type}"
+        f"{python} llama.cpp/{SCRIPT} {convert}"
     )
 
 

@@ -1,17 +1,23 @@
 """What a configuration asks merge for: the base, the adapters with their weights, and where the result goes."""
 
 import dataclasses
+import json
+import math
 import re
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from merge.adapter import Source
-from toolwright.artifacts import read_manifest, require
+from toolwright.artifacts import fingerprint, read_manifest, require
 from toolwright.config import RunConfig
 from toolwright.config_file import find_file
 from toolwright.errors import ArtifactError, ConfigError, ModelError
-from toolwright.model import adapter_base, model_source
+from toolwright.model import adapter_settings, model_source
 from toolwright.stage import Job, run_dir
+from toolwright.words import shorten
 
 COMMAND = "python -m merge"
 STAGES = {"sft": "python -m sft.train", "rl": "python -m rl.train"}
@@ -41,25 +47,80 @@ def read_order(config: RunConfig) -> Order:
     Raises:
         ArtifactError: an adapter of the run that is not there, unfinished or changed; names the command that makes it.
         ModelError: a directory that is no adapter, or no base.
-        ConfigError: no adapter, or a weight that is no number.
+        ConfigError: no adapter, one that counts twice, a weight that is no number, or no name for the result.
     """
-    wanted = config.merge.adapter
-    named = _words(wanted) if isinstance(wanted, str) else [(one.path, one.weight) for one in wanted]
+    named = _named(config)
     if not named:
         raise ConfigError("merge.adapter: name at least one adapter")
+    for name, weight in named:
+        if not math.isfinite(weight):
+            raise ConfigError(f"merge.adapter: the weight of {name} is {weight}, expected a number such as 0.5")
     sources = tuple(Source(_adapter(config, name), weight) for name, weight in named)
-    foreign = all(name not in STAGES for name, _ in named)
-    base = config.merge.base or (foreign and adapter_base(sources[0].directory)) or config.model
-    of_run = config.merge.out is None
-    output = run_dir(config) / "merged" if config.merge.out is None else Path(config.merge.out)
-    return Order(model_source(base), sources, output, of_run)
+    _require_once(sources)
+    own = not config.merge.base and is_foreign(config)
+    base = _own_base(sources[0].directory) if own else config.merge.base and model_source(config.merge.base)
+    return Order(base or model_source(config.model), sources, _output(config), config.merge.out is None)
+
+
+def _named(config: RunConfig) -> list[tuple[str, float]]:
+    """The adapters that are asked for, with their weights."""
+    wanted = config.merge.adapter
+    return _words(wanted) if isinstance(wanted, str) else [(one.path, one.weight) for one in wanted]
+
+
+def is_foreign(config: RunConfig) -> bool:
+    """Whether no adapter is the run's."""
+    return all(name not in STAGES for name, _ in _named(config))
+
+
+def _require_once(sources: Sequence[Source]) -> None:
+    """Refuse adapters that would be added twice: by name, or within one that was trained on from it."""
+    places = [source.directory.resolve() for source in sources]
+    for source in sources:
+        if places.count(source.directory.resolve()) > 1:
+            raise ConfigError(
+                f"merge.adapter: {source.directory} is named twice; name it once: PATH, or PATH:2 for double"
+            )
+        manifest = read_manifest(source.directory)
+        start = manifest.inputs.get("start") if manifest else None
+        held = next((other.directory for other in sources if start and fingerprint(other.directory) == start), None)
+        if held:
+            raise ConfigError(
+                f"merge.adapter: {source.directory} was trained on from {held}, so it holds that one; name only it"
+            )
+
+
+def _own_base(adapter: Path) -> Path | str | None:
+    """The base that an adapter names."""
+    named = adapter_settings(adapter).get("base_model_name_or_path")
+    try:
+        return model_source(named) if named else None
+    except ModelError:
+        raise ModelError(
+            f"{adapter}: was trained on {named}, says its adapter_config.json, which is not there; name the base: "
+            "--base DIR"
+        ) from None
+
+
+def _output(config: RunConfig) -> Path:
+    if config.merge.out is None:
+        return run_dir(config) / "merged"
+    output = Path(config.merge.out)
+    if output.name in ("", "..") or config.merge.out.startswith("~"):  # only a shell knows what ~ is
+        raise ConfigError(f"merge.out: {config.merge.out!r} is no name for a directory; write --out PATH/NAME")
+    return output
 
 
 def _words(text: str) -> list[tuple[str, float]]:
-    """``sft`` or ``a,b:0.5``."""
-    found = []
+    """``sft`` or ``a,b:0.5``; a directory is one, whatever its name."""
+    if _is_adapter(text):
+        return [(text, 1.0)]
+    found: list[tuple[str, float]] = []
     for word in filter(None, (part.strip() for part in text.split(","))):
         name, colon, weight = word.rpartition(":")
+        if _is_adapter(word):
+            found.append((word, 1.0))
+            continue
         try:
             found.append((name, float(weight)) if colon else (word, 1.0))
         except ValueError:
@@ -69,14 +130,23 @@ def _words(text: str) -> list[tuple[str, float]]:
     return found
 
 
+def _is_adapter(name: str) -> bool:
+    return (find_file(Path(name)) / "adapter_config.json").is_file()
+
+
 def _adapter(config: RunConfig, name: str) -> Path:
     if name in STAGES:
         path = run_dir(config) / name / "adapter"
         require(path, made_by=STAGES[name])
         return path
     path = find_file(Path(name))
-    if not (path / "adapter_config.json").is_file():
+    if not _is_adapter(name):
         raise ModelError(f"{name}: not an adapter directory (no adapter_config.json); use sft, rl, or a directory")
+    named = adapter_settings(path).get("base_model_name_or_path")
+    if not isinstance(named, str | None):
+        raise ModelError(
+            f"{path}/adapter_config.json: base_model_name_or_path is {shorten(named)}, expected the name of a model"
+        )
     if read_manifest(path) is not None:
         require(path, made_by="the command that trained it")
     return path
@@ -93,17 +163,39 @@ def merge_job(config: RunConfig, order: Order) -> Job:
     return dataclasses.replace(job, output=order.output)
 
 
-def require_ours(order: Order, replace: bool) -> None:
-    """Refuse to write over a directory that no merge made.
+def require_place(order: Order, replace: bool) -> None:
+    """Refuse to write over a directory that no merge made, into what is merged, and where nothing can be written.
 
     Raises:
         ArtifactError: names what to do.
+        ConfigError: the output is a base or an adapter of this merge, within one, or around one.
     """
     output = order.output
-    if not output.exists() or replace or read_manifest(output) is not None or order.parity.exists():
-        return
-    if not output.is_dir() or any(output.iterdir()):
+    place = output.resolve()
+    for source in (order.base, *(source.directory for source in order.sources)):
+        home = source.resolve() if isinstance(source, Path) else None
+        if home and (place.is_relative_to(home) or home.is_relative_to(place)):
+            raise ConfigError(
+                f"merge.out: {output} is, holds or lies within {source}, which is merged; name a directory beside it"
+            )
+    ours = replace or read_manifest(output) is not None or applied_before(order.parity)
+    if output.exists() and not ours and (not output.is_dir() or any(output.iterdir())):
         raise ArtifactError(f"{output}: is there, and no merge made it; name another --out, or add --replace")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=".parity.json", dir=output.parent):
+            pass
+    except OSError as error:
+        raise ArtifactError(f"{output}: cannot be made ({error.strerror}); name another place: --out DIR") from None
+
+
+def applied_before(parity: Path) -> dict[str, Any]:
+    """What a merge wrote down of its own work, which a measurement cannot know; nothing where none did."""
+    try:
+        content = json.loads(parity.read_text(encoding="utf-8"))
+        return {"applied": content["applied"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def shard_bytes(text: str | None) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from merge.base import read_config
 from merge.weights import Stored, read_weights
 from toolwright.errors import ModelError
 
@@ -57,17 +58,15 @@ def empty_model(directory: Path) -> Any:
 
 def _meta_model(directory: Path) -> Any:
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
+    config = read_config(directory)
+    if getattr(config, "quantization_config", None) is not None:
+        raise LayersError(f"{directory}: its weights are quantised, which cannot be read layer by layer")
     try:
-        config = AutoConfig.from_pretrained(str(directory))
-        if getattr(config, "quantization_config", None) is not None:
-            raise LayersError(f"{directory}: its weights are quantised, which cannot be read layer by layer")
         with init_empty_weights(include_buffers=False):
             return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        if isinstance(error, ModelError):
-            raise
         raise ModelError(f"{directory}: the model cannot be built: {' '.join(str(error).split())[:200]}") from None
 
 

@@ -4,6 +4,7 @@ It is written beside its place under a hidden name, which holds the key of the j
 the next file of weights; the last step is to rename it.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ _KEY = ".key"
 _TOKENIZER = ("tokenizer", "special_tokens_map", "added_tokens", "vocab.", "merges.", "spiece.", "sentencepiece.")
 _TEMPLATE = ("chat_template", "additional_chat_templates")
 _NOT_THE_MODELS = ("README.md", ".gitattributes", ".cache", ".git", "original", "onnx", "config.json")
+_CHECKPOINT = "checkpoint-"
 _WEIGHTS = (".safetensors", ".bin", ".index.json", ".jsonl", ".pth", ".pt", ".gguf", ".h5", ".msgpack", ".onnx")
 _SPARE = 64 * 2**20
 
@@ -27,21 +29,23 @@ class Partial:
     """The directory while it is being written.
 
     Args:
-        output: the directory that it becomes.
+        output: the directory that it becomes, or a link to it.
         key: of the job; what another job left there is dropped.
         flush: have each file on disk before it gets its name, so that it is whole even after a power cut.
     """
 
     def __init__(self, output: Path, key: str, *, flush: bool = True) -> None:
-        self.output = output
-        self.path = output.with_name(f".{output.name}.partial")
+        self.output = output.resolve() if output.is_symlink() else output
+        self.path = self.output.with_name(f".{self.output.name}.partial")
         self.key, self.flush = key, flush
 
     def open(self) -> None:
-        """Go on with what is there if it is of the same job, else begin anew."""
-        if self.path.exists() and self._found_key() != self.key:
-            shutil.rmtree(self.path)
+        """Go on with what is there if it is of the same job, else begin anew; files that were not finished go."""
+        if self._found_key() != self.key:
+            _remove(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
+        for part in self.path.glob("*.part"):
+            part.unlink()
         (self.path / _KEY).write_text(self.key)
 
     def _found_key(self) -> str | None:
@@ -57,9 +61,7 @@ class Partial:
 
     def begin(self, file: OutFile) -> Path:
         """A new path to write a file of weights to."""
-        path = self.path / f"{file.name}.part"
-        path.unlink(missing_ok=True)
-        return path
+        return self.path / f"{file.name}.part"
 
     def finish(self, file: OutFile) -> None:
         """Give a written file its name."""
@@ -73,15 +75,24 @@ class Partial:
         """Take the place of ``output``; what was there goes."""
         (self.path / _KEY).unlink()
         old = self.output.with_name(f".{self.output.name}.replaced")
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
         if self.output.exists():
             self.output.rename(old)
         self.path.rename(self.output)
-        shutil.rmtree(old, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the model is there; what cannot go now goes the next time
+            _remove(old)
 
     def drop(self) -> None:
         """Remove what was written."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a directory, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def require_space(partial: Partial, files: Sequence[OutFile]) -> None:
@@ -123,8 +134,12 @@ def copy_beside(base: Path, adapters: Sequence[Path], directory: Path) -> None:
     """
     trained = next((path for path in reversed(adapters) if (path / "tokenizer_config.json").is_file()), None)
     for file in sorted(base.iterdir()):
-        ours = file.name not in _NOT_THE_MODELS and not file.name.endswith(_WEIGHTS)
-        if ours and (trained is None or not file.name.startswith(_TOKENIZER + _TEMPLATE)):
+        ours = not file.name.startswith(_CHECKPOINT) and file.name not in _NOT_THE_MODELS
+        if (
+            ours
+            and not file.name.endswith(_WEIGHTS)
+            and (trained is None or not file.name.startswith(_TOKENIZER + _TEMPLATE))
+        ):
             _copy(file, directory / file.name)
     for file in sorted(trained.iterdir()) if trained is not None else ():
         if file.name.startswith((*_TOKENIZER, *_TEMPLATE, "generation_config")):
@@ -132,9 +147,12 @@ def copy_beside(base: Path, adapters: Sequence[Path], directory: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
+    """Copy content, not permissions, as a base may be read-only; links are followed, those to nowhere left out."""
     if source.is_dir():
-        shutil.copytree(source, target, dirs_exist_ok=True)
-    else:
+        target.mkdir(exist_ok=True)
+        for file in source.iterdir():
+            _copy(file, target / file.name)
+    elif source.is_file():
         shutil.copyfile(source, target)
 
 
@@ -173,4 +191,6 @@ def local_base(model: Path | str) -> Path:
         return Path(snapshot_download(model, ignore_patterns=["*.bin", "*.pth", "original/*", "*.gguf"]))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{model}: not a directory, and not to be had from the hub ({reason})") from None
+        raise ModelError(
+            f"{model}: not a directory, and not to be had from the hub ({reason}); name a directory: --base DIR"
+        ) from None

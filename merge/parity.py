@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict
 
 from merge.adapter import Source
 from merge.elements import Elements
-from merge.greedy import render_prompts, stops_of, terminator
+from merge.greedy import Rendered, render_prompts, stops_of, terminator
 from merge.halves import Differences
-from merge.job import read_order
+from merge.job import applied_before, read_order
 from merge.measure import Reply, Watch, fits, measure_layers, measure_whole, weigh
 from merge.output import local_base
 from merge.reference import tokenizer_hashes, tokenizer_home
@@ -91,9 +91,8 @@ def compare(base: str, sources: Sequence[Source], merged: Path, *, tolerance: fl
     Raises:
         ModelError: a model or an adapter cannot be loaded, or not in the way that was asked for.
     """
-    home = tokenizer_home(base, sources)
-    tokenizer = load_tokenizer(home)
-    prompts = render_prompts(tokenizer)
+    home, tokenizer, prompts = prompts_of(base, sources)
+    _require_rows(prompts, home, merged)
     whole = fits(local_base(model_source(base)), merged, "cuda" if torch.cuda.is_available() else "cpu")
     dtype, replies = "float32", list[Reply]()
     with _bar() as watch:
@@ -127,6 +126,29 @@ def compare(base: str, sources: Sequence[Source], merged: Path, *, tolerance: fl
         warnings=[*warnings, *_check_terminator(tokenizer, merged)],
         continuations=[_continuation(reply) for reply in replies],
     )
+
+
+def prompts_of(base: str, sources: Sequence[Source]) -> tuple[Path, Any, list[Rendered]]:
+    """Where the tokenizer of training is, the tokenizer, and the fixed prompts as its chat template gives them.
+
+    Raises:
+        ModelError: no tokenizer, or no chat template that shows tools.
+    """
+    home = tokenizer_home(base, sources)
+    tokenizer = load_tokenizer(home)
+    return home, tokenizer, render_prompts(tokenizer)
+
+
+def _require_rows(prompts: Sequence[Rendered], home: Path, merged: Path) -> None:
+    """The model has an embedding of every token that the template writes."""
+    config = json.loads((merged / "config.json").read_text(encoding="utf-8"))
+    rows = (config.get("text_config") or config).get("vocab_size")
+    most = max(max(prompt.with_answer) for prompt in prompts)
+    if isinstance(rows, int) and most >= rows:
+        raise ModelError(
+            f"{home}: its chat template writes token {most}, the model has embeddings of {rows}; train with a resized "
+            "embedding that is saved with the adapter, or take the tokenizer of the base"
+        )
 
 
 def _reasons(found: Differences, margins: Sequence[float], tolerance: float, weights: Elements | None) -> Iterator[str]:
@@ -197,7 +219,7 @@ def _run(argv: Sequence[str] | None) -> int:
         tolerance=config.merge.tolerance,
         method=config.merge.parity,
     )
-    content = {**_applied(order.parity), **parity.model_dump(mode="json")}
+    content = {**applied_before(order.parity), **parity.model_dump(mode="json")}
     write_text(order.parity, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     for warning in parity.warnings:
         print(f"parity: {warning}", file=sys.stderr)
@@ -216,15 +238,6 @@ def summary(parity: Parity) -> str:
         f"{parity.flips} of {parity.positions} tokens chosen otherwise{weights}, tokenizer files "
         f"{'identical' if parity.files_identical else 'differ'}"
     )
-
-
-def _applied(path: Path) -> dict[str, Any]:
-    """What the merge wrote down of its own work, which a measurement cannot know."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {"applied": content["applied"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 if __name__ == "__main__":

@@ -207,7 +207,7 @@ def _place_tokens(plan: Plan, base: Base, adapter: Adapter, module: str, values:
     said = adapter.settings.get("trainable_token_indices") or []
     if isinstance(said, Mapping):
         said = next((rows for key, rows in said.items() if module == key or module.endswith(f".{key}")), [])
-    indices = tuple(int(index) for index in said)
+    indices = tuple(said)
     _require_shape(base, adapter, values, name, (len(indices), stored.shape[1]))
     outside = next((index for index in indices if not 0 <= index < stored.shape[0]), None)
     if outside is not None:

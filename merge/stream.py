@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from merge.plan import Edit, Plan
-from merge.weights import DTYPES, SINGLE, Shard, Stored, Weights, build_header, byte_size, copy_bytes
+from merge.weights import DTYPES, SINGLE, Shard, Stored, Weights, build_header, byte_size, copy_bytes, write_bytes
 from toolwright.errors import ModelError
 
 BLOCK = 1 << 18
@@ -147,7 +147,7 @@ def write_file(out: OutFile, path: Path, threads: int, progress: Progress) -> No
         opened = _open_all(out, stack)
         target = stack.enter_context(path.open("xb+")).fileno()
         os.ftruncate(target, out.size)
-        os.pwrite(target, out.header, 0)
+        write_bytes(target, out.header, 0)
         rooms = threading.local()
         pool = stack.enter_context(ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)))
 
@@ -248,7 +248,7 @@ def _merge(
                 block = apply(block, start - offset)
             written.copy_(block)
             _require_finite(tensor, block, written)
-            os.pwrite(target, data, tensor.at + start * width * written.element_size())
+            write_bytes(target, data, tensor.at + start * width * written.element_size())
         return byte_size(tensor.dtype, (last - first, width))
 
     return work

@@ -122,6 +122,8 @@ def _files(directory: Path) -> tuple[list[str], Mapping[str, Any], Mapping[str, 
             homes = dict(content["weight_map"])
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{index}: not an index of weights ({error}); get the model anew") from None
+        if not homes:
+            raise ModelError(f"{index}: names no weights; get the model anew")
         wrong = next((name for name in homes.values() if not isinstance(name, str) or Path(name).name != name), None)
         if wrong is not None:
             raise ModelError(f"{index}: {shorten(wrong)} is not the name of a file beside it")
@@ -207,6 +209,13 @@ def same_bytes(one: Stored, other: Stored) -> bool:
     return True
 
 
+def write_bytes(target: int, data: bytes | memoryview, at: int) -> None:
+    """Write all of ``data`` to an open file; a disk that is nearly full takes a part of it at first."""
+    while data:
+        done = os.pwrite(target, data, at)
+        data, at = data[done:], at + done
+
+
 def copy_bytes(source: int, target: int, start: int, at: int, size: int) -> None:
     """Copy a range from one open file to another; within the kernel, where it can.
 
@@ -218,7 +227,8 @@ def copy_bytes(source: int, target: int, start: int, at: int, size: int) -> None
             done = os.copy_file_range(source, target, size, start, at)
         except (OSError, AttributeError):  # other file systems, other systems, old kernels
             data = os.pread(source, min(size, 1 << 23), start)
-            done = os.pwrite(target, data, at) if data else 0
+            write_bytes(target, data, at)
+            done = len(data)
         if not done:
             raise ModelError("a file of the base became shorter while it was read; get the model anew")
         start, at, size = start + done, at + done, size - done

@@ -11,18 +11,18 @@ from typing import Any
 
 import torch
 
-from merge.adapter import Source
+from merge.adapter import Source, lora_settings
 from merge.engine import Applied
 from merge.output import Partial, copy_beside
 from merge.reference import load_reference
 from toolwright.errors import ModelError
-from toolwright.model import ADAPTER_WEIGHTS, adapter_settings
+from toolwright.model import ADAPTER_WEIGHTS
 
 SHARD_SIZE = "5GB"
 
 
 def merge_whole(
-    base: Path, sources: Sequence[Source], partial: Partial, *, dtype: str = "base", max_shard_size: str | None = None
+    base: Path, sources: Sequence[Source], partial: Partial, *, dtype: str = "base", max_shard_size: int | None = None
 ) -> Applied:
     """Write the merged model to ``partial.path``.
 
@@ -31,9 +31,14 @@ def merge_whole(
             changes other weights than the adapter's.
     """
     for source in sources:
-        _require_lora(source.directory)
+        lora_settings(source.directory)
     peft_model = load_reference(str(base), sources, dtype)
     where = sources[-1].directory
+    if len(sources) > 1 and peft_model.dtype != torch.float32:
+        raise ModelError(
+            f"{where}: one of {len(sources)}, and PEFT rounds after each; merge them with --engine stream, or with "
+            "--dtype float32"
+        )
     _require_untied(peft_model, where)
     applied = [_require_loaded(peft_model, source.directory, name) for name, source in _named(peft_model, sources)]
     targets = _lora_layers(peft_model)
@@ -60,12 +65,6 @@ def merge_whole(
 
 def _named(peft_model: Any, sources: Sequence[Source]) -> list[tuple[str, Source]]:
     return list(zip(peft_model.peft_config, sources, strict=True))
-
-
-def _require_lora(adapter: Path) -> None:
-    settings = adapter_settings(adapter)
-    if settings.get("peft_type") != "LORA":
-        raise ModelError(f"{adapter}: a {settings.get('peft_type')} adapter; only LoRA adapters can be merged")
 
 
 def _require_untied(peft_model: Any, adapter: Path) -> None:
