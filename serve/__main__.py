@@ -1,7 +1,8 @@
 """``python -m serve [config.yaml] [--model merged] [-- flags of vLLM]``: a model behind an OpenAI-compatible endpoint.
 
-Prints ``serving NAME on http://HOST:PORT`` when it answers, then proves that a tool call comes back parsed. SIGTERM and
-Ctrl-C end it with exit code 0; ``--check`` ends it after the proof: 0 if a call came back parsed, else 1.
+Prints ``serving NAME on http://HOST:PORT`` when it answers, then proves that a tool call comes back parsed. SIGTERM,
+Ctrl-C and a closed terminal end it with exit code 0; ``--check`` ends it after the proof: 0 if a call came back parsed,
+else 1.
 ``python -m serve chat`` is an agent in the terminal.
 """
 

@@ -5,15 +5,16 @@ The first SIGTERM or Ctrl-C lets replies under way end within ``serve.drain_s``,
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
-import signal
 import socket
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from serve.notices import say, warn
 from serve.smoke import prove
+from serve.supervisor import stop_signals
 from serve.target import Target
 from toolwright.config import RunConfig
 from toolwright.errors import ConfigError
@@ -29,7 +30,7 @@ LONGEST = 8192
 
 
 def serve_transformers(config: RunConfig, target: Target, further: Sequence[str]) -> int:
-    """Serve until SIGTERM or Ctrl-C; with ``serve.check`` until the smoke test is over.
+    """Serve until a signal ends it; with ``serve.check`` until the smoke test is over.
 
     Raises:
         ConfigError: flags for vLLM, or an address that cannot be listened on.
@@ -57,9 +58,10 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(512)
     except OSError as error:
         listener.close()
+        taken = error.errno == errno.EADDRINUSE
+        advice = "stop what runs there, or use --port 0 for a free one" if taken else "choose another --host or --port"
         raise ConfigError(
-            f"serve.port: cannot listen on {host}:{port} ({error.strerror or error}); stop what runs there, or use "
-            "--port 0 for a free one"
+            f"serve.{'port' if taken else 'host'}: cannot listen on {host}:{port} ({error.strerror or error}); {advice}"
         ) from None
     return listener
 
@@ -77,8 +79,8 @@ class Stop:
         self.asked, self.hurry = asyncio.Event(), asyncio.Event()
 
     def on_signals(self) -> None:
-        """Let SIGTERM and SIGINT set it."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """Let signals set it."""
+        for number in stop_signals():
             asyncio.get_running_loop().add_signal_handler(number, self._take)
 
     def _take(self) -> None:
@@ -156,8 +158,7 @@ async def _load(config: RunConfig, target: Target, stop: Stop) -> "Engine":
     loading, asked = asyncio.create_task(asyncio.to_thread(load)), asyncio.create_task(stop.asked.wait())
     await asyncio.wait({loading, asked}, return_when=asyncio.FIRST_COMPLETED)
     if not loading.done():
-        sys.stdout.flush()
-        os._exit(0)  # nobody has been answered yet, and a thread that loads cannot be stopped
+        os._exit(int(config.serve.check))  # nobody has been answered yet, and a thread that loads cannot be stopped
     asked.cancel()
     return loading.result()
 
@@ -165,7 +166,7 @@ async def _load(config: RunConfig, target: Target, stop: Stop) -> "Engine":
 async def _drain(gate: "Gate", stop: Stop, seconds: float) -> None:
     """Wait until all requests are answered, for so long, or until there is a hurry."""
     if gate.open:
-        print(f"stopping: replies under way get {seconds:g} s; a second signal ends them", file=sys.stderr, flush=True)
+        warn(f"stopping: replies under way get {seconds:g} s; a second signal ends them")
     deadline = asyncio.get_running_loop().time() + seconds
     while gate.open and not stop.hurry.is_set() and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.05)
@@ -180,12 +181,9 @@ def _allow_many_connections() -> None:
 
 def announce(config: RunConfig, target: Target, url: str) -> None:
     """Say that requests are answered, and where; warn when strangers may ask too."""
-    print(f"serving {target.name} on {url}", flush=True)
+    say(f"serving {target.name} on {url}")
     if config.serve.host not in ("127.0.0.1", "::1", "localhost") and target.api_key is None:
-        print(
-            f"warning: {config.serve.host} can be reached from other machines without a key; set serve.api_key_env",
-            file=sys.stderr,
-        )
+        warn(f"warning: {config.serve.host} can be reached from other machines without a key; set serve.api_key_env")
 
 
 async def _prove(config: RunConfig, target: Target, url: str, stop: Stop) -> int:
@@ -196,5 +194,5 @@ async def _prove(config: RunConfig, target: Target, url: str, stop: Stop) -> int
     await asyncio.wait({proof, asked}, return_when=asyncio.FIRST_COMPLETED)
     asked.cancel()
     if not proof.done():
-        return 0  # told to stop meanwhile
-    return 0 if proof.result() or not config.serve.check else 1
+        return int(config.serve.check)  # told to stop meanwhile, so nothing is proven
+    return int(config.serve.check and not proof.result())

@@ -4,7 +4,6 @@ Reads ``train.jsonl`` and ``parity.json`` of the run, if they are there; writes 
 """
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from serve.fidelity import (
     read_conversations,
     same_calls,
 )
+from serve.notices import say, warn
 from serve.snippets import snippets
 from serve.target import Target
 from toolwright.artifacts import fingerprint, write_text
@@ -92,9 +92,9 @@ def report(outcome: Outcome) -> bool:
     """Print one line about the outcome; whether it is good."""
     if outcome.passed:
         shown = ", ".join(f"{name}({arguments})" for name, arguments in outcome.whole)
-        print(f"smoke: ok, parsed whole and streamed: {shorten(shown, 200)[1:-1]}", flush=True)
+        say(f"smoke: ok, parsed whole and streamed: {shorten(shown, 200)[1:-1]}")
         return True
-    print(f"smoke: warning: {explain(outcome)}", file=sys.stderr, flush=True)
+    warn(f"smoke: warning: {explain(outcome)}")
     return False
 
 
@@ -123,23 +123,29 @@ def prove(
         url: where.
         first: whether to show, too, how to ask it.
         stopped: whether the server was told to stop, so that failures mean nothing.
-
-    Raises:
-        ToolwrightError: the receipt cannot be written.
     """
     request = smoke_request(config, target)
     if first and not config.serve.check:
-        print(snippets(url, request, config.serve.api_key_env), flush=True)
+        say(snippets(url, request, config.serve.api_key_env))
     outcome = smoke_test(url, target, request)
     template, served = _compare(config, target, url)
     if stopped():
         return False
     good = [report(outcome), _report_template(template), _report_served(served)]
     passed = all(good)
-    if config.serve.receipt:
-        receipt = _receipt(target, url, passed, outcome, template, served)
-        write_text(Path(config.serve.receipt), json.dumps(receipt, indent=2, ensure_ascii=False) + "\n")
-    return passed
+    if config.serve.receipt is None:
+        return passed
+    return _write(Path(config.serve.receipt), _receipt(target, url, passed, outcome, template, served)) and passed
+
+
+def _write(path: Path, receipt: Mapping[str, Any]) -> bool:
+    """Write the receipt; whether it could be written."""
+    try:
+        write_text(path, json.dumps(receipt, indent=2, ensure_ascii=False) + "\n")
+    except OSError as error:
+        warn(f"receipt: warning: {path}: cannot be written ({error.strerror or error}); choose another serve.receipt")
+        return False
+    return True
 
 
 def _compare(config: RunConfig, target: Target, url: str) -> tuple[Template, Served]:
@@ -161,31 +167,29 @@ def _compare(config: RunConfig, target: Target, url: str) -> tuple[Template, Ser
 def _report_template(template: Template) -> bool:
     if template.first_difference:
         missed = template.conversations - template.identical
-        print(
+        warn(
             f"template: warning: {missed} of {template.conversations} conversations are other tokens than in training: "
-            f"{template.first_difference}",
-            file=sys.stderr,
-            flush=True,
+            f"{template.first_difference}"
         )
     elif template.conversations:
-        print(f"template: ok, {template.conversations} conversations are the tokens of training", flush=True)
+        say(f"template: ok, {template.conversations} conversations are the tokens of training")
     else:
-        print(f"template: not compared: {template.why or 'the template takes no conversation'}", flush=True)
+        say(f"template: not compared: {template.why or 'the template takes no conversation'}")
     return template.passed
 
 
 def _report_served(served: Served) -> bool:
     if not served.prompts:
-        print(f"answers: not compared: {served.why}", flush=True)
+        say(f"answers: not compared: {served.why}")
         return True
     forgiven = sum(bool(difference["forgiven"]) for difference in served.differences)
     line = f"{served.identical} of {served.prompts} fixed prompts answered as by base and adapter"
     if served.passed:
         wavered = f"; in {forgiven} the model wavers between two tokens, and took the other" if forgiven else ""
-        print(f"answers: ok, {line}{wavered}", flush=True)
+        say(f"answers: ok, {line}{wavered}")
     else:
         worst = next(difference for difference in served.differences if not difference["forgiven"])
-        print(f"answers: warning: {line}; the first that is not: {shorten(worst, 600)}", file=sys.stderr, flush=True)
+        warn(f"answers: warning: {line}; the first that is not: {shorten(worst, 600)}")
     return served.passed
 
 

@@ -7,17 +7,18 @@ Alive is a process that runs; ready is one whose ``/health`` answers 200.
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+from serve.notices import warn
 from toolwright.errors import EndpointError
 from toolwright.serving_process import end_with_parent
 
@@ -42,6 +43,12 @@ class Limits:
     drain_s: float
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Signals that ask a server to end; that of a closed terminal only where ``nohup`` does not have it ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGTERM, signal.SIGINT) if ignored else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
 @dataclass
 class Stop:
     """Set by signals: ``asked`` by the first, ``hurry`` by the second."""
@@ -50,8 +57,8 @@ class Stop:
     hurry: threading.Event = field(default_factory=threading.Event)
 
     def on_signals(self) -> None:
-        """Let SIGTERM and SIGINT set it."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """Let signals set it."""
+        for number in stop_signals():
             signal.signal(number, self._take)
 
     def _take(self, *_: object) -> None:
@@ -107,7 +114,7 @@ def supervise(
         finally:
             end(process, limits.drain_s if stop.asked.is_set() else 0.0, stop)
         pause = min(LONGEST_PAUSE_S, 2.0 ** (len(crashes) - 1))
-        print(f"{name}: starting again in {pause:g} s", file=sys.stderr, flush=True)
+        warn(f"{name}: starting again in {pause:g} s")
         if stop.asked.wait(pause):
             return 0
 
@@ -122,7 +129,7 @@ def _count(name: str, crash: CrashError, crashes: deque[float], limits: Limits) 
             f"{name} {crash}, and has been started again {limits.restarts} times within ten minutes "
             "(serve.restarts); its own messages are above"
         )
-    print(f"{name} {crash}", file=sys.stderr, flush=True)
+    warn(f"{name} {crash}")
 
 
 def start(argv: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
@@ -186,13 +193,13 @@ def _wait_until_ready(name: str, process: "subprocess.Popen[bytes]", url: str, l
 
 def _attend(process: "subprocess.Popen[bytes]", url: str, stop: Stop, on_ready: Callable[[], int | None]) -> int | None:
     """Watch a server that is ready; gives the exit code when told to stop or when ``on_ready`` gave one."""
-    codes: list[int | None] = []
-    thread = threading.Thread(target=lambda: codes.append(on_ready()), daemon=True)
+    told: Future[int | None] = Future()
+    thread = threading.Thread(target=_fulfil, args=(told, on_ready), daemon=True)
     thread.start()
     last_look = well = time.monotonic()
     while not stop.asked.wait(LOOK_S):
-        if codes and codes[0] is not None:
-            return codes[0]
+        if told.done() and (code := told.result()) is not None:
+            return code
         try:
             _require_alive(process)
         except CrashError:
@@ -205,6 +212,13 @@ def _attend(process: "subprocess.Popen[bytes]", url: str, stop: Stop, on_ready: 
             if now - well > SICK_S:
                 raise CrashError(f"has not been healthy for {SICK_S:g} s")
     return 0
+
+
+def _fulfil(told: "Future[int | None]", on_ready: Callable[[], int | None]) -> None:
+    try:
+        told.set_result(on_ready())
+    except BaseException as error:  # noqa: BLE001  # whoever waits for it raises it
+        told.set_exception(error)
 
 
 def _require_alive(process: "subprocess.Popen[bytes]") -> None:

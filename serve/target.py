@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from serve.measure import may_run_on_cpu, other_device, read_gpus
+from serve.notices import warn
 from toolwright.artifacts import require
 from toolwright.config import RunConfig
 from toolwright.config_file import find_file
@@ -137,7 +137,7 @@ def _find_vllm(config: RunConfig) -> str | None:
         )
     chosen = named or config.serve.engine == "vllm"
     if command and not chosen and not may_run_on_cpu(command) and not read_gpus() and not other_device():
-        print(f"{command} is built for GPUs, and here is none: transformers serves instead", file=sys.stderr)
+        warn(f"{command} is built for GPUs, and here is none: transformers serves instead")
         return None
     return command
 

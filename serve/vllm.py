@@ -7,7 +7,6 @@ back parsed, and start it again.
 import json
 import math
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from serve.capacity import Devices, device_environment, device_flags, names_flag
 from serve.families import FAMILIES, family_flags, thinks
 from serve.fidelity import read_conversations
+from serve.notices import warn
 from serve.server import address, announce, listen
 from serve.smoke import prove
 from serve.supervisor import Limits, Stop, supervise
@@ -43,9 +43,9 @@ def serve_vllm(config: RunConfig, target: Target, further: Sequence[str]) -> int
     devices = Devices.here()
     argv = build_argv(config, target, port, further, devices=devices, thinks=begins_with_reasoning(config, target))
     environment = child_environment(config, target, devices)
-    print(f"starting: {' '.join(argv)}", file=sys.stderr, flush=True)
     stop = Stop()
     stop.on_signals()
+    warn(f"starting: {' '.join(argv)}")
 
     def on_ready(first: bool) -> int | None:
         announce(config, target, url)
@@ -56,7 +56,8 @@ def serve_vllm(config: RunConfig, target: Target, further: Sequence[str]) -> int
 
     serve = config.serve
     limits = Limits(serve.start_timeout_s, 0 if serve.check else serve.restarts, serve.drain_s)
-    return supervise("vllm serve", argv, environment, url, limits, stop, on_ready)
+    code = supervise("vllm serve", argv, environment, url, limits, stop, on_ready)
+    return int(serve.check) if stop.asked.is_set() else code
 
 
 def _check_tokenizer(target: Target, extra: Sequence[str]) -> None:

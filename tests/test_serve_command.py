@@ -31,7 +31,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 class Served:
     """A server process with what it has printed so far."""
 
-    def __init__(self, words: Sequence[str], env: dict[str, str] | None = None) -> None:
+    def __init__(self, words: Sequence[str], env: dict[str, str] | None = None, close_after: int | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "serve", *words],
             cwd=REPOSITORY,
@@ -41,6 +41,7 @@ class Served:
             text=True,
         )
         self.lines: list[str] = []
+        self._close_after = close_after
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -48,6 +49,9 @@ class Served:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line.rstrip())
+            if len(self.lines) == self._close_after:
+                self.process.stdout.close()
+                break
 
     def wait_for(self, pattern: str, timeout_s: float = 120) -> re.Match[str]:
         deadline = time.monotonic() + timeout_s
@@ -65,8 +69,9 @@ class Served:
 
 
 @contextmanager
-def served(*words: str, env: dict[str, str] | None = None) -> Iterator[Served]:
-    server = Served(words, env)
+def served(*words: str, env: dict[str, str] | None = None, close_after: int | None = None) -> Iterator[Served]:
+    """A server; ``close_after``: after so many lines nobody reads what it prints."""
+    server = Served(words, env, close_after)
     try:
         yield server
     finally:
@@ -128,6 +133,10 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(small_model_dir: Path) -> Non
         code, output = run("--model", str(small_model_dir), "--port", port, "--engine", "transformers")
     assert code == 2
     assert re.fullmatch(rf"error: serve.port: cannot listen on 127.0.0.1:{port} \(Address already in use\).*\n", output)
+    with pytest.raises(
+        ConfigError, match=r"^serve\.host: cannot listen on nowhere\.invalid:80 .* choose another --host"
+    ):
+        listen("nowhere.invalid", 80)
 
 
 def test_ctrl_c_while_a_reply_is_streamed_ends_the_server_with_0(small_model_dir: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from test_serve_command import Served, served
 
 from serve.server import address, listen
+from serve.supervisor import stop_signals
 
 ASK = [{"role": "user", "content": "hello"}]
 LONG = {"messages": ASK, "stream": True, "ignore_eos": True, "seed": 3}
@@ -47,11 +48,12 @@ class Stream:
             yield line
 
 
-def test_replies_under_way_end_before_the_server_does(small_model_dir: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_replies_under_way_end_before_the_server_does(small_model_dir: Path, number: int) -> None:
     with ready(small_model_dir) as (server, url):
         assert httpx.get(f"{url}/ready").status_code == 200
         stream = Stream(url, 1200)
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(number)
         server.wait_for("^stopping: replies under way get 30 s")
         assert httpx.get(f"{url}/ready").status_code == 503
         assert httpx.get(f"{url}/health").json()["phase"] == "draining"
@@ -103,3 +105,29 @@ def test_a_server_that_loads_is_alive_and_not_ready(small_model_dir: Path) -> No
         assert seen["/health"].json()["phase"] == "loading"
         assert server.stop() == 0
     assert not server.lines
+
+
+def test_a_check_that_was_told_to_stop_has_proven_nothing(small_model_dir: Path) -> None:
+    with served("--model", str(small_model_dir), "--port", "0", "--engine", "transformers", "--check") as server:
+        server.wait_for(r"^serving model on")
+        assert server.stop() == 1
+    assert not any("Traceback" in line for line in server.lines), server.lines
+
+
+def test_who_reads_no_more_does_not_end_the_server(small_model_dir: Path) -> None:
+    with served("--model", str(small_model_dir), "--port", "0", "--engine", "transformers", close_after=1) as server:
+        url = server.wait_for(r"^serving model on (\S+)$")[1]
+        answer = httpx.post(f"{url}/v1/chat/completions", json={"messages": ASK, "max_tokens": 2}, timeout=60)
+        assert answer.status_code == 200
+        time.sleep(1)
+        assert server.stop() == 0
+
+
+def test_nohup_keeps_a_server_when_its_terminal_is_closed() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in stop_signals()
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        assert signal.SIGHUP in stop_signals()
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -20,6 +20,8 @@ import pytest
 from vllm_stand_in import install, starts
 
 from serve.server import address, listen
+from serve.supervisor import Limits, Stop, supervise
+from toolwright.errors import ModelError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -139,14 +141,52 @@ def test_what_is_not_as_trained_fails_the_check(
     assert re.search(complaint, output), output
 
 
-def test_a_signal_ends_vllm_and_all_its_processes(small_model_dir: Path, tmp_path: Path) -> None:
+def test_a_receipt_that_cannot_be_written_fails_the_check(small_model_dir: Path, tmp_path: Path) -> None:
+    env, _ = install(tmp_path / "bin")
+    receipt = tmp_path / "bin/vllm/receipt.json"  # a file is no folder
+    code, output = run("--model", str(small_model_dir), "--port", "0", "--check", f"serve.receipt={receipt}", env=env)
+    assert code == 1, output
+    assert f"receipt: warning: {receipt}: cannot be written" in output
+    assert "Traceback" not in output
+
+
+def test_a_proof_that_fails_itself_ends_everything(
+    small_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env, seen = install(tmp_path / "bin")
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    with listen("127.0.0.1", 0) as listener:
+        url = address(listener)
+    argv = [str(tmp_path / "bin/vllm"), "serve", str(small_model_dir), "--port", url.rpartition(":")[2]]
+
+    def fails(first: bool) -> None:
+        raise ModelError("no proof")
+
+    with pytest.raises(ModelError, match="no proof"):
+        supervise("vllm", argv, os.environ, url, Limits(30, 0, 0), Stop(), fails)
+    assert gone(starts(seen)[0]["pid"])
+
+
+@pytest.mark.parametrize("start_s", [0, 600])
+def test_a_check_that_was_told_to_stop_has_proven_nothing(
+    small_model_dir: Path, tmp_path: Path, start_s: float
+) -> None:
+    env, _ = install(tmp_path / "bin", start_s=start_s)
+    with served("--model", str(small_model_dir), "--check", env=env) as server:
+        server.wait_for(r"^starting:" if start_s else r"^serving model on")
+        assert server.stop() == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_vllm_and_all_its_processes(small_model_dir: Path, tmp_path: Path, number: int) -> None:
     env, seen = install(tmp_path / "bin")
     with served("--model", str(small_model_dir), "--api-key-env", "SECRET", env=env | {"SECRET": "sesame"}) as server:
         server.wait_for(r"^template: ok")
         (start,) = starts(seen)
         assert start["env"]["VLLM_API_KEY"] == "sesame"
         assert "sesame" not in " ".join(start["argv"])
-        assert server.stop() == 0
+        assert server.stop(number) == 0
     assert gone(start["pid"])
     assert gone(start["worker"])
     assert not any("sesame" in line or "Traceback" in line for line in server.lines), server.lines
