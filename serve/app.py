@@ -125,7 +125,7 @@ async def _model(request: Request) -> Response:
     return JSONResponse(_row(state))
 
 
-def _check_model(state: State, name: str | None) -> None:
+def _check_model(state: State, name: object) -> None:
     if name not in (None, state.name):
         raise NotFoundError(f"model {shorten(name)} is not served here; ask for {state.name!r}")
 
@@ -164,11 +164,19 @@ async def _complete(request: Request) -> Response:
 
 async def _tokenize(request: Request) -> Response:
     state: State = request.app.state.serving
-    return await read_request(
-        request, state, lambda body: JSONResponse(count_tokens(state.engine, _with_template_kwargs(state, body)))
-    )
+
+    def read(body: dict[str, Any]) -> Response:
+        _check_model(state, body.get("model"))
+        return JSONResponse(count_tokens(state.engine, _with_template_kwargs(state, body)))
+
+    return await read_request(request, state, read)
 
 
 async def _detokenize(request: Request) -> Response:
     state: State = request.app.state.serving
-    return await read_request(request, state, lambda body: JSONResponse(write_text(state.engine, body)))
+
+    def read(body: dict[str, Any]) -> Response:
+        _check_model(state, body.get("model"))
+        return JSONResponse(write_text(state.engine, body))
+
+    return await read_request(request, state, read)

@@ -57,6 +57,9 @@ class Connection(H11Protocol):
         super().resume_writing()
         self._stop("stall")
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: some clients offer HTTP/2 with each request, and are answered as others are."""
+
     def _abort_after(self, name: str, seconds: float) -> None:
         self._stop(name)
         self._timers[name] = self.loop.call_later(seconds, self.transport.abort)

@@ -19,6 +19,7 @@ from toolwright.words import shorten
 USE_VLLM = "this small server does not do that; vLLM does (serve.engine=vllm)"
 NEUTRAL: dict[str, tuple[object, ...]] = {
     "add_generation_prompt": (True,),
+    "add_special_tokens": (False,),
     "allowed_token_ids": (),
     "audio": (),
     "bad_words": ([],),
@@ -115,14 +116,23 @@ def read_fields(kind: type[Fields], body: object) -> Fields:
         request = kind.model_validate(body)
     except ValidationError as error:
         raise DataError(explain(error)) from None
-    for field, value in (request.model_extra or {}).items():
-        if value is not None and value not in NEUTRAL.get(field, (value,)):
-            raise DataError(f"{field}: {shorten(value)}: {USE_VLLM}")
+    refuse_unsupported(request.model_extra or {})
     if request.stream_options and not request.stream:
         raise DataError("stream_options: only with stream")
     if request.stream_options and request.stream_options.continuous_usage_stats:
         raise DataError(f"stream_options.continuous_usage_stats: {USE_VLLM}")
     return request
+
+
+def refuse_unsupported(fields: Mapping[str, Any]) -> None:
+    """Refuse what this server would have to ignore, where that would change the answer.
+
+    Raises:
+        DataError: names the field.
+    """
+    for field, value in fields.items():
+        if value is not None and value not in NEUTRAL.get(field, (value,)):
+            raise DataError(f"{field}: {shorten(value)}: {USE_VLLM}")
 
 
 def read_stop(value: object) -> tuple[str, ...]:
@@ -162,11 +172,17 @@ def encode(engine: Engine, text: str, field: str, special: bool = False, context
     most = engine.max_tokens_total * contexts - 1
     length = most * _LIKELY_CHARACTERS
     while length < len(text):
-        seen = len(engine.tokenizer(text[:length], add_special_tokens=special)["input_ids"])
+        seen = len(_ids(engine, text[:length], special))
         if seen > most + _CUT_TOKENS:
             raise _too_long(engine, field, f"more than {seen - _CUT_TOKENS}", most)
         length *= 4
-    return tuple(engine.tokenizer(text, add_special_tokens=special)["input_ids"])
+    return tuple(_ids(engine, text, special))
+
+
+def _ids(engine: Engine, text: str, special: bool) -> list[int]:
+    # Not verbose: what is too long is told to the client, and not to whoever reads the log.
+    ids: list[int] = engine.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
+    return ids
 
 
 def check_prompt(engine: Engine, ids: tuple[int, ...], field: str) -> None:

@@ -103,8 +103,10 @@ class Gate:
         return None if phase == "ready" else unavailable(f"the server is {phase}; try again later")
 
     def _knows(self, header: str) -> bool:
-        given = header.removeprefix("Bearer ").encode("latin-1")
-        return self._key is None or hmac.compare_digest(given, self._key.encode())
+        kind, _, given = header.partition(" ")
+        if self._key is None or kind.lower() != "bearer":
+            return self._key is None
+        return hmac.compare_digest(given.strip().encode("latin-1"), self._key.encode())
 
 
 async def _never(scope: Scope, receive: Receive, send: Send) -> None:

@@ -54,10 +54,6 @@ class State:
         return BusyError(str(error)) if self.stopping else FailedError(str(error))
 
 
-class NotFoundError(ToolwrightError):
-    """The request asks for a model that is not served here."""
-
-
 async def read_request(request: Request, state: State, read: Callable[[dict[str, Any]], Read]) -> Read:
     """What ``read`` makes of the body.
 

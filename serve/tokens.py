@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from serve.fields import check_tokens, encode
+from serve.fields import check_tokens, encode, refuse_unsupported
 from serve.protocol import read_tools, render
 from toolwright.engine import Engine
 from toolwright.engine.text import decode
@@ -21,6 +21,7 @@ def count_tokens(engine: Engine, body: dict[str, Any]) -> dict[str, Any]:
         ContextError: more tokens than are counted here.
         DataError: neither is there, a field is wrong, or the chat template refuses the messages.
     """
+    refuse_unsupported({name: body.get(name) for name in ("chat_template", "continue_final_message")})
     if isinstance(body.get("messages"), list):
         tools, keywords = body.get("tools"), body.get("chat_template_kwargs")
         if not isinstance(tools, list | None) or not isinstance(keywords, dict | None):

@@ -324,7 +324,13 @@ def test_an_engine_that_fails_is_a_500_and_the_server_lives_on(
 def test_a_key_is_asked_for_where_one_is_set(tokenizer: Any) -> None:
     with running(ScriptedEngine(tokenizer, lambda prompt: "hi"), api_key="sésame") as url:
         assert httpx.get(f"{url}/v1/models").status_code == 401
-        assert httpx.get(f"{url}/v1/models", headers={"Authorization": "Bearer wrong"}).status_code == 401
-        key = {"Authorization": "Bearer sésame".encode()}
-        assert httpx.get(f"{url}/v1/models", headers=key).status_code == 200
+        for words, status in (
+            ("Bearer wrong", 401),
+            ("sésame", 401),
+            ("Basic sésame", 401),
+            ("Bearer sésame", 200),
+            ("bearer  sésame", 200),
+        ):
+            headers = {"Authorization": words.encode()}
+            assert httpx.get(f"{url}/v1/models", headers=headers).status_code == status, words
         assert httpx.get(f"{url}/health").status_code == 200

@@ -159,6 +159,25 @@ def test_tokens_become_text_again(url: str, prompt: list[int]) -> None:
     assert httpx.post(f"{url}/detokenize", json={"tokens": [2**70]}).status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("path", "fields", "status"),
+    [
+        ("/tokenize", {"prompt": "a", "model": "other"}, 404),
+        ("/detokenize", {"tokens": [1], "model": "other"}, 404),
+        ("/tokenize", {"messages": ASK, "chat_template": "{{ messages }}"}, 400),
+        ("/tokenize", {"messages": ASK, "continue_final_message": True}, 400),
+        ("/tokenize", {"messages": ASK, "continue_final_message": False, "model": "m"}, 200),
+        ("/v1/chat/completions", {"messages": ASK, "add_special_tokens": True}, 400),
+        ("/v1/chat/completions", {"messages": ASK, "add_special_tokens": False, "max_tokens": 1}, 200),
+    ],
+)
+def test_what_would_make_other_tokens_is_never_ignored(
+    url: str, path: str, fields: dict[str, Any], status: int
+) -> None:
+    response = httpx.post(f"{url}{path}", json=fields)
+    assert response.status_code == status, response.text
+
+
 def test_keywords_of_training_are_the_default_of_the_chat_template(small_model_dir: Path) -> None:
     engine = Engine.load(small_model_dir, max_tokens_total=2048)
     engine.tokenizer.chat_template += "{{ ' quiet' if mood == 'quiet' else ' loud' }}"

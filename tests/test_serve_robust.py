@@ -321,3 +321,11 @@ def test_a_text_that_is_far_too_long_is_not_read_to_its_end(url: str, path: str)
     error = httpx.post(f"{url}{path}", json=field, timeout=60).json()["error"]
     assert error["code"] == "context_length_exceeded"
     assert "more than " in error["message"]
+
+
+def test_a_client_that_offers_another_protocol_is_answered_without_a_word(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
+    assert httpx.get(f"{url}/health", headers=headers).status_code == 200
+    assert not caplog.records
