@@ -5,6 +5,7 @@ Reads nothing; ``here`` asks the GPU's driver, or times a matrix product and a c
 
 import difflib
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -84,10 +85,10 @@ def find_device(name: str, threads: int | None = None) -> Device:
     found = next((device for device in TABLE if device.name == wanted), None)
     if found is not None:
         return found
-    names = [HERE, *(device.name for device in TABLE)]
-    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.3)
+    names = [device.name for device in TABLE]
+    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.45)
     hint = f"did you mean {close[0]}? " if close else ""
-    raise ConfigError(f"plan.device: no device {name!r}; {hint}known: {', '.join(names)}")
+    raise ConfigError(f"plan.device: no device {name!r}; {hint}known: {', '.join([HERE, *names])}")
 
 
 def here(threads: int | None = None) -> Device:
@@ -114,13 +115,20 @@ def _gpu_here() -> Device:
 
     title, count = torch.cuda.get_device_name(), torch.cuda.device_count()
     memory_gib = torch.cuda.mem_get_info()[1] / GIB
-    short = title.lower().replace(" ", "")
-    alike = [device for device in TABLE if device.name.split("-")[0] in short]
-    listed = [device for device in alike if abs(device.memory_gib - memory_gib) < 0.15 * memory_gib]
-    if listed:
-        return replace(listed[0], name=HERE, title=title, memory_gib=memory_gib, count=count)
+    listed = listed_as(title, memory_gib)
+    if listed is not None:
+        return replace(listed, name=HERE, title=title, memory_gib=memory_gib, count=count)
     rates = _rate(torch.bfloat16, "cuda"), _rate(torch.float32, "cuda"), _copy_rate("cuda")
     return Device(HERE, title, memory_gib, *rates, count=count, origin="measured")
+
+
+def listed_as(title: str, memory_gib: float) -> Device | None:
+    """The device of the table that a driver's name means; none for others, such as the slower PCIe form of an H100."""
+    words = re.findall(r"[a-z0-9]+", re.sub(r"\brtx\s+", "rtx", title.lower()))
+    if "nvl" in words or {"h100", "pcie"} <= set(words):
+        return None
+    alike = [device for device in TABLE if device.name.split("-")[0] in words]
+    return next((device for device in alike if abs(device.memory_gib - memory_gib) < 0.15 * memory_gib), None)
 
 
 def _rate(dtype: object, device: str = "cpu") -> float:

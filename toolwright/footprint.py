@@ -1,22 +1,21 @@
 """What training a model takes: parameters and bytes, counted on a model without weights (torch's meta device).
 
-Reads a model's ``config.json`` (directory, hub cache or hub); writes nothing. Activations are those that autograd would
-keep in a forward pass of the very model, so new architectures need nothing here.
+Reads a model's ``config.json`` (directory, hub cache or hub); writes nothing.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from toolwright.activations import ATTENTION, attend, kept_bytes
 from toolwright.config import LoraSection
 from toolwright.errors import ConfigError, ModelError
 from toolwright.model import DTYPES, model_source
-from toolwright.segment_attention import Layout, Segment
+from toolwright.segment_attention import Segment
 from toolwright.training import lora_config
 
 GIB = 2**30
@@ -61,7 +60,6 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
 }
 """Shapes of the models that ``configs/`` names, for machines without the hub. Source: their ``config.json`` there."""
 
-_ATTENTION = "toolwright_footprint"
 _TIMEOUT_S = 5
 
 
@@ -91,25 +89,44 @@ def architecture(model: str) -> tuple[Any, str]:
     """The transformers configuration of a model, and where it is from: ``directory``, ``hub`` or ``shapes``.
 
     Raises:
-        ModelError: no such model here, on the hub, or among ``SHAPES``.
+        ModelError: no such model here, on the hub, or among ``SHAPES``; or one without attention.
     """
+    source = model_source(model)
+    if isinstance(source, Path):
+        if not (source / "config.json").is_file():
+            raise ModelError(f"{source}: not a model directory (no config.json); check the path")
+        return _read_config(str(source)), "directory"
+    try:
+        return _read_config(source), "hub"
+    except ModelError:  # never fetched, or not whole
+        fetched = _fetch(source)
+    found = fetched or SHAPES.get(source)
+    if not found:
+        raise ModelError(
+            f"{model}: neither a directory, nor reachable on the hub; name a model directory, or one of those whose "
+            f"shapes are known: {', '.join(SHAPES)}"
+        )
+    return _read_config(source, found), "hub" if fetched else "shapes"
+
+
+def _read_config(source: str, content: Mapping[str, Any] | None = None) -> Any:
+    """The configuration in a directory or the hub's cache, or of the ``content`` of a ``config.json``."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
-    source = model_source(model)
     try:
-        return AutoConfig.from_pretrained(str(source), local_files_only=True), _origin(source)
-    except (OSError, ValueError, KeyError) as error:
-        if isinstance(source, Path):
-            raise ModelError(f"{source}: config.json cannot be used: {' '.join(str(error).split())[:200]}") from None
-    fetched = _fetch(source)
-    found = fetched or dict(SHAPES.get(source, {}))
-    if not found:
-        raise ModelError(f"{model}: neither a directory, nor reachable on the hub; name a model directory")
-    return AutoConfig.for_model(**{"tie_word_embeddings": False, **found}), "hub" if fetched else "shapes"
-
-
-def _origin(source: Path | str) -> str:
-    return "directory" if isinstance(source, Path) else "hub"
+        if content is None:
+            config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+        else:
+            config = AutoConfig.for_model(**content)
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, StrictDataclassError) as error:
+        why = " ".join(str(error.__cause__ or error).split())[:200]
+        raise ModelError(f"{source}: config.json cannot be used: {why}") from None
+    if not getattr(config.get_text_config(), "num_attention_heads", None):
+        raise ModelError(
+            f"{source}: config.json has no num_attention_heads; only language models with attention are planned"
+        )
+    return config
 
 
 def _fetch(model: str) -> dict[str, Any] | None:
@@ -140,14 +157,18 @@ def empty_model(architecture: Any, dtype: str, attention: str | None = None) -> 
     Raises:
         ModelError: transformers has no causal language model for it.
     """
-    from transformers import AttentionInterface, AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AttentionInterface, AutoModelForCausalLM
 
-    AttentionInterface.register(_ATTENTION, _attend)
+    if type(architecture) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(
+            f"{architecture.model_type}: transformers has no causal language model of this type; name a model of text"
+        )
+    AttentionInterface.register(ATTENTION, attend)
     try:
         with torch.device("meta"):
-            kernel = "eager" if attention == "eager" else _ATTENTION
+            kernel = "eager" if attention == "eager" else ATTENTION
             return AutoModelForCausalLM.from_config(architecture, dtype=DTYPES[dtype], attn_implementation=kernel)
-    except (ValueError, KeyError, ImportError) as error:
+    except (ValueError, KeyError, ImportError, RuntimeError, ArithmeticError) as error:
         raise ModelError(f"{architecture.model_type}: {' '.join(str(error).split())[:200]}") from None
 
 
@@ -168,78 +189,10 @@ def with_adapter(model: Any, section: LoraSection, name: str) -> Any:
         raise ConfigError(f"{name}: {' '.join(str(error).split())}") from None
 
 
-class _Flash(torch.autograd.Function):
-    """What a fused attention kernel keeps: queries, keys, values and its result, no scores."""
-
-    @staticmethod
-    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        out = query.new_empty((*query.shape[:-1], value.shape[-1]))
-        ctx.save_for_backward(query, key, value, out)
-        return out
-
-
-def _attend(
-    _: Any, query: Any, key: Any, value: Any, mask: Any, forest: Layout | None = None, **__: Any
-) -> tuple[torch.Tensor, None]:
-    """With ``forest``, as ``toolwright.segment_attention``: a segment below others has keys and a mask of its own."""
-    if forest is None:
-        return _flash(query, key, value).transpose(1, 2).contiguous(), None
-    queries, keys, values = (torch.split(states, forest.lengths, dim=2) for states in (query, key, value))
-    groups, parts = query.shape[1] // key.shape[1], []
-    for number, path in enumerate(forest.paths):
-        own = [
-            torch.cat([states[at] for at in path], dim=2) if len(path) > 1 else states[number]
-            for states in (keys, values)
-        ]
-        if len(path) > 1 and groups > 1:
-            own = [states.repeat_interleave(groups, dim=1) for states in own]
-        parts.append(_flash(queries[number], *own).transpose(1, 2))
-    return torch.cat(parts, dim=1), None
-
-
-def _flash(query: Any, key: Any, value: Any) -> Any:
-    return _Flash.apply(query, key, value)  # type: ignore[no-untyped-call]
-
-
 def parameters(model: Any) -> tuple[int, int]:
     """All parameters and those that are trained."""
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return sum(count for count, _ in counts), sum(count for count, trained in counts if trained)
-
-
-@lru_cache(maxsize=64)
-def kept_bytes(
-    model: Any, tokens: int, autocast: bool, rows: int = 1, forest: tuple[Segment, ...] | None = None
-) -> int:
-    """Bytes that autograd keeps for ``rows`` of ``tokens`` up to the last hidden state, nothing recomputed.
-
-    With ``forest`` the one row is made of these segments.
-
-    Raises:
-        ModelError: the model's path depends on values (experts are chosen), which an empty model does not have.
-    """
-    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-    kept: dict[int, tuple[float, torch.Tensor]] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        # A product of matrices keeps its input in two dimensions; under autocast that is a copy in bfloat16.
-        share = 0.5 if autocast and tensor.dim() == 2 and tensor.dtype == torch.float32 else 1.0
-        if storage._cdata not in own:
-            kept.setdefault(storage._cdata, (share * storage.nbytes(), tensor))
-        return tensor
-
-    body = model.get_base_model() if hasattr(model, "get_base_model") else model
-    try:
-        with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            # A mask of four dimensions is taken as it is; making one of its own, transformers would look at values.
-            seen = 0 if forest else tokens
-            more: dict[str, Any] = {"attention_mask": torch.empty((1, 1, seen, seen), dtype=body.dtype)}
-            more |= {"forest": Layout(forest)} if forest else {}
-            body.base_model(input_ids=torch.zeros(rows, tokens, dtype=torch.long), use_cache=False, **more)
-    except (RuntimeError, NotImplementedError) as error:
-        raise ModelError(f"activations cannot be counted: {str(error).splitlines()[0][:120]}") from None
-    return int(sum(size for size, _ in kept.values()))
 
 
 def plan_memory(base: Any, model: Any, setup: Setup) -> tuple[dict[str, float], float | None]:

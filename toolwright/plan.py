@@ -16,7 +16,7 @@ from rich.console import Console
 
 from toolwright.command import Flag, Option, parse_with_options, run_command
 from toolwright.config import RunConfig
-from toolwright.errors import ConfigError
+from toolwright.plan_check import check
 
 if TYPE_CHECKING:
     from toolwright.plan_report import Plan
@@ -39,12 +39,12 @@ def _run(argv: Sequence[str] | None) -> int:
     config, options = parse_with_options(
         argv,
         prog="toolwright plan",
-        about=__doc__.split("\n\n")[0] if __doc__ else "",
+        about=__doc__ or "",
         sections=("plan",),
         flags=FLAGS,
         options=OPTIONS,
     )
-    check(config)
+    check(config, config.plan.devices)
     from toolwright.plan_report import print_devices, print_plan
 
     console = Console(width=None if sys.stdout.isatty() else 140)
@@ -73,46 +73,10 @@ def make_plan(config: RunConfig) -> "Plan":
     from toolwright.plan_site import Site
     from toolwright.plan_stages import STAGES
 
-    check(config)
     quiet_libraries()
     site = Site.of(config, find_device(config.plan.device, config.threads))
+    check(config, site.devices)
     return to_plan(site, [stage(site) for stage in STAGES], _free_bytes(Path(config.runs_dir)))
-
-
-def check(config: RunConfig) -> None:
-    """Refuse settings that their stages would refuse, before anything is read.
-
-    Raises:
-        ConfigError: names the keys and a way out.
-    """
-    sft, rl, data = config.sft, config.rl, config.data_gen
-    batch = rl.prompts_per_step * rl.group_size
-    if sft.quantize_4bit and sft.method == "full":
-        raise ConfigError("sft.quantize_4bit: weights of 4 bit are not trained; set sft.method=lora, or not 4 bit")
-    if rl.start == "sft" and sft.method == "full":
-        raise ConfigError(
-            "rl.start: sft.method=full leaves no adapter; set rl.start=base and the model that SFT writes"
-        )
-    if batch % min(rl.micro_batch_size, batch):
-        raise ConfigError(
-            f"rl.micro_batch_size: {rl.micro_batch_size} does not divide the {batch} rollouts of a step "
-            f"(prompts_per_step {rl.prompts_per_step} x group_size {rl.group_size})"
-        )
-    if data.heldout_share + data.dev_share >= 1:
-        raise ConfigError(
-            f"data_gen.heldout_share {data.heldout_share} and data_gen.dev_share {data.dev_share} leave nothing to "
-            "train on; lower one of them"
-        )
-    devices = config.plan.devices or 1
-    micro = min(sft.micro_batch_size, max(sft.batch_size // devices, 1))
-    if sft.batch_size % (micro * devices):
-        raise ConfigError(
-            f"sft.batch_size = {sft.batch_size} does not divide into {devices} devices with micro batches of {micro}; "
-            f"choose a multiple of {micro * devices}"
-        )
-    split = config.serve.tensor_parallel or 1
-    if config.plan.devices and split > devices:
-        raise ConfigError(f"serve.tensor_parallel is {split} and plan.devices {devices}; lower it, or plan for more")
 
 
 def _free_bytes(directory: Path) -> int | None:

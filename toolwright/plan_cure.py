@@ -4,6 +4,7 @@ Pure functions of the configuration.
 """
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ class Change(NamedTuple):
 def find_cure(config: RunConfig, changes: Sequence[Change], fits: Callable[[RunConfig], bool]) -> list[str]:
     """The fewest of ``changes``, taken in their order and then without those that do not matter, after which it fits.
 
-    Returns them as ``section.key=value``; nothing if all together are not enough.
+    Returns them as ``section.key=value``, as a shell takes them; nothing if all together are not enough.
     """
     chosen: dict[str, Any] = {}
     for change in changes:
@@ -36,7 +37,13 @@ def find_cure(config: RunConfig, changes: Sequence[Change], fits: Callable[[RunC
         without = {name: value for name, value in chosen.items() if name != key}
         if without and fits(_apply(config, without)):
             chosen = without
-    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in chosen.items()]
+    return [word for key, value in chosen.items() for word in _words(key, value)]
+
+
+def _words(key: str, value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [word for name, inner in value.items() for word in _words(f"{key}.{name}", inner)]
+    return [shlex.quote(f"{key}={value if isinstance(value, str) else json.dumps(value)}")]
 
 
 def _get(config: RunConfig, key: str) -> Any:

@@ -3,6 +3,8 @@
 Pure functions of configuration, empty models and lengths; builds on ``toolwright.footprint``.
 """
 
+import bisect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,8 +27,12 @@ ENGINE_SLOTS = 64
 PREFIX_BYTES, PAD, ROW_STEP = 256 * MIB, 64, 4
 """Of our engine: known prompts that it keeps, positions and rows that it rounds up to. Source: toolwright/engine."""
 LONGEST_SERVED = 4096
-VLLM_SHARE, VLLM_WORK, VLLM_SPARE = 0.92, 1.5 * GIB, 0.5 * GIB
-"""Share of a GPU that vLLM takes, what it needs besides weights and cache, what stays free. As serve/placement.py."""
+VLLM_SHARE, VLLM_SPARE = 0.92, 0.5 * GIB
+VLLM_WORK, VLLM_WORK_LARGE, VLLM_LARGE = 1.5 * GIB, 3 * GIB, 70 * GIB
+USEFUL_TOKENS, LEAST_TOKENS = 32_768, 2_048
+"""Share of a GPU that vLLM takes, what stays free, what it needs besides weights and cache (and on which devices more),
+a cache that serves several clients, the shortest conversation with tools. As serve/placement.py, held by a test."""
+MOST_TOKENS = 2**31
 BLOCKS = 64 * MIB
 """What a streaming merge holds at once."""
 
@@ -56,10 +62,11 @@ class Models:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device by part, and what is to be known about them."""
+    """Bytes on one device by part, what is to be known about them, and how many they may be if not the device's."""
 
     parts: dict[str, float]
     notes: list[str] = field(default_factory=list)
+    most: float = math.inf
 
     @property
     def total(self) -> float:
@@ -76,11 +83,14 @@ def cache_bytes(text: Any, tokens: int, dtype: str) -> float:
     if latent := getattr(text, "kv_lora_rank", None):
         return float(text.num_hidden_layers * tokens * (latent + text.qk_rope_head_dim) * item)
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    heads = _key_heads(text)
     window = getattr(text, "sliding_window", None) or tokens
     kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
-    seen = {"full_attention": tokens, "sliding_attention": min(window, tokens)}
-    return float(sum(seen.get(kind, 0) for kind in kinds) * 2 * heads * width * item)
+    chunk = getattr(text, "attention_chunk_size", None) or window
+    seen = {"sliding_attention": min(window, tokens), "chunked_attention": min(chunk, tokens)}
+    stateful = ("linear", "mamba", "conv", "recurrent", "moe")  # a state of fixed size, small beside a cache, or none
+    kept = (0 if kind.startswith(stateful) else seen.get(kind, tokens) for kind in kinds)
+    return float(sum(kept) * 2 * heads * width * item)
 
 
 def sft_memory(
@@ -181,57 +191,71 @@ def merge_memory(config: RunConfig, models: Models, device: Device) -> Memory:
 
 @dataclass(frozen=True)
 class Served:
-    """How a model is served: memory of one device, GPUs for one copy, conversations of the longest length at once."""
+    """How a model is served: memory of one device, GPUs for one copy, copies, conversations of the longest length at
+    once in each copy."""
 
     memory: Memory
     split: int
     longest: int
     conversations: float
+    copies: int = 1
+
+    @property
+    def devices(self) -> int:
+        """Devices of all copies."""
+        return self.split * self.copies
 
     def at_once(self, length: float, most: int) -> int:
-        """Conversations of ``length`` tokens at once, if there are ``most``."""
-        return max(1, min(most, int(self.conversations * self.longest / max(length, 1))))
+        """Conversations of ``length`` tokens at once in each copy, if there are ``most`` over all of them."""
+        return max(1, min(-(-most // self.copies), int(self.conversations * self.longest / max(length, 1))))
 
 
 def serve_memory(config: RunConfig, models: Models, device: Device, devices: int = 1) -> Served:
-    """Memory of serving: our engine on a CPU, elsewhere vLLM, which takes its share of the device whole."""
+    """Memory of serving: our engine on a CPU, elsewhere vLLM, which takes its share of the device whole.
+
+    As few devices as leave a useful cache hold a copy, and there are as many copies as the others hold: as
+    serve/placement.py has it.
+    """
     text, serve = models.text, config.serve
     limit = getattr(text, "max_position_embeddings", None) or LONGEST_SERVED
     if device.cpu or serve.engine == "transformers":
         return _serve_ourselves(serve, models, device, min(serve.max_model_len or LONGEST_SERVED, limit))
-    longest = serve.max_model_len or limit
-    dtype = "bfloat16"
-    share = serve.memory_share or min(VLLM_SHARE, 1 - VLLM_SPARE / device.memory)
+    share = serve.memory_share or math.floor(100 * min(VLLM_SHARE, 1 - VLLM_SPARE / device.memory)) / 100
+    work = VLLM_WORK_LARGE if device.memory >= VLLM_LARGE else VLLM_WORK
     sizes = [serve.tensor_parallel] if serve.tensor_parallel else _splits(text, devices)
-    each = cache_bytes(text, longest, dtype)
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    served: Served | None = None
-    for size in sizes:
-        weights = 2.0 * models.total / size
-        room = device.memory * share - VLLM_WORK - weights
-        # A shorter length than the model's is taken where the cache has no room for one conversation.
-        length = longest if room >= each / min(size, heads) or serve.max_model_len else _fitting(text, room, size)
-        full = max(room, cache_bytes(text, length, dtype) / min(size, heads))
-        at_once = room * min(size, heads) / max(cache_bytes(text, length, dtype), 1)
-        parts = {"weights": weights, "KV cache": full, "runtime": VLLM_WORK}
-        notes = [f"vLLM takes {share:.0%} of the device"] if room >= 0 else []
-        served = Served(Memory(parts, notes), size, length, max(at_once, 0.0))
-        if room >= 0 and at_once >= 1:
-            break
-    assert served is not None, "one device is always a possible split"
-    return served
+    room = {size: device.memory * share - work - 2.0 * models.total / size for size in sizes}
+    tokens = {size: cached_tokens(text, room[size] * _heads(text, size)) for size in sizes}
+    useful = max(USEFUL_TOKENS, serve.max_model_len or 0)
+    size = next((size for size in sizes if tokens[size] >= useful), max(sizes, key=lambda size: tokens[size]))
+    longest = serve.max_model_len or min(limit, max(LEAST_TOKENS, tokens[size] // 256 * 256))
+    one = cache_bytes(text, longest, "bfloat16") / _heads(text, size)
+    parts = {"weights": 2.0 * models.total / size, "KV cache": max(room[size], one), "runtime": work}
+    memory = Memory(parts, [f"vLLM takes {share:.0%} of the device"], most=device.memory * share + 1)
+    copies = serve.data_parallel or max(1, devices // size)
+    return Served(memory, size, longest, tokens[size] / longest, copies)
+
+
+def cached_tokens(text: Any, room: float) -> int:
+    """Tokens of the longest conversation whose cache takes ``room`` bytes."""
+    return bisect.bisect_right(
+        range(1, MOST_TOKENS + 1), room, key=lambda tokens: cache_bytes(text, tokens, "bfloat16")
+    )
+
+
+def _heads(text: Any, size: int) -> int:
+    """Parts into which ``size`` devices split a cache: by its heads; what latent attention keeps is whole on each."""
+    heads = 1 if getattr(text, "kv_lora_rank", None) else _key_heads(text)
+    return min(size, heads)
+
+
+def _key_heads(text: Any) -> int:
+    return int(getattr(text, "num_key_value_heads", None) or text.num_attention_heads)
 
 
 def _splits(text: Any, devices: int) -> list[int]:
     """Numbers of devices over which the heads can be split."""
-    return [size for size in range(1, devices + 1) if text.num_attention_heads % size == 0]
-
-
-def _fitting(text: Any, room: float, size: int) -> int:
-    """Longest conversation that ``room`` bytes on each of ``size`` devices can cache, in steps of 256 tokens."""
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    tokens = max(room, 0) * min(size, heads) / max(cache_bytes(text, 1, "bfloat16"), 1)
-    return max(2048, int(tokens) // 256 * 256)
+    heads, keys = text.num_attention_heads, _key_heads(text)
+    return [n for n in range(1, devices + 1) if heads % n == 0 and (keys % n == 0 or n % keys == 0)]
 
 
 def _serve_ourselves(serve: ServeConfig, models: Models, device: Device, longest: int) -> Served:

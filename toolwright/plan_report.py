@@ -104,12 +104,9 @@ def print_plan(plan: Plan, console: Console) -> None:
         console.print(f"[red]disk: {_size(plan.disk_bytes)} wanted, {_size(plan.free_bytes)} free in runs_dir[/red]")
     for stage in plan.stages:
         for number, cure in enumerate(stage.cure):
-            first = (
-                f"{stage.stage} does not fit; change"
-                if number == 0
-                else " " * len(f"{stage.stage} does not fit;") + " or    "
-            )
-            console.print(f"[red]{first}[/red] {escape(cure)}", highlight=False)
+            told = f"{stage.stage} does not fit:"
+            first = told if number == 0 else "or".rjust(len(told))
+            console.print(f"[red]{first}[/red] {escape(cure)}", highlight=False, soft_wrap=True)
 
 
 def _head(plan: Plan) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """A configuration on a device: what every stage is planned from, and the form of a stage's plan."""
 
-import json
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from toolwright.config import LoraSection, RunConfig
 from toolwright.devices import HERE, Device
+from toolwright.errors import ConfigError
 from toolwright.footprint import architecture, empty_model, with_adapter
 from toolwright.model import choose_dtype
 from toolwright.plan_measured import Measured, measured_stages
@@ -40,18 +41,22 @@ class StagePlan(BaseModel):
     notes: list[str] = []
 
 
-@lru_cache(maxsize=8)
-def _models(shape: str, dtype: str, attention: str | None, name: str, lora: str | None) -> Models:
-    """The empty models of a shape (JSON), with the adapter of a section (JSON), or without."""
-    from transformers import AutoConfig
+@dataclass(frozen=True)
+class Shape:
+    """A model's configuration, the same as another of the same text."""
 
-    values = json.loads(shape)
-    config = AutoConfig.for_model(values.pop("model_type"), **values)
-    base = empty_model(config, dtype, attention)
+    text: str
+    config: Any = field(compare=False)
+
+
+@lru_cache(maxsize=8)
+def _models(shape: Shape, dtype: str, attention: str | None, name: str, lora: str | None) -> Models:
+    """The empty models of a shape, with the adapter of a section (JSON), or without."""
+    base = empty_model(copy.deepcopy(shape.config), dtype, attention)
     if lora is None:
         return Models(base, base)
     section = LoraSection.model_validate_json(lora)
-    return Models(base, with_adapter(empty_model(config, dtype, attention), section, name))
+    return Models(base, with_adapter(empty_model(copy.deepcopy(shape.config), dtype, attention), section, name))
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Site:
     config: RunConfig
     device: Device
     devices: int
-    shape: Any
+    shape: Shape
     origin: str
 
     @classmethod
@@ -69,10 +74,16 @@ class Site:
         """Reads the model's shape.
 
         Raises:
+            ConfigError: several devices where there is one CPU.
             ModelError: no such model.
         """
-        shape, origin = architecture(config.model)
-        return cls(config, device, config.plan.devices or device.count, shape, origin)
+        devices = config.plan.devices or device.count
+        if device.cpu and devices > 1:
+            raise ConfigError(
+                f"plan.devices: {devices}, and here is one CPU; leave it out, or name a device: --device list"
+            )
+        found, origin = architecture(config.model)
+        return cls(config, device, devices, Shape(found.to_json_string(), found), origin)
 
     @cached_property
     def talk(self) -> Talk:
@@ -95,14 +106,14 @@ class Site:
         section = self.config.sft
         attention = section.attention if section.packing == "none" else None
         lora = None if section.method == "full" else section.lora.model_dump_json()
-        return _models(self.shape.to_json_string(), self.dtype, attention, "sft.lora", lora)
+        return _models(self.shape, self.dtype, attention, "sft.lora", lora)
 
     @property
     def rl(self) -> Models:
         """What RL trains."""
         section = self.config.rl
         lora, name = (self.config.sft.lora, "sft.lora") if section.start == "sft" else (section.lora, "rl.lora")
-        return _models(self.shape.to_json_string(), section.dtype, None, name, lora.model_dump_json())
+        return _models(self.shape, section.dtype, None, name, lora.model_dump_json())
 
     @property
     def dtype(self) -> str:
@@ -124,8 +135,8 @@ class Site:
         return Site(self.config, device, self.devices, self.shape, self.origin)
 
     def fits(self, memory: Memory) -> bool:
-        """Whether a device holds this."""
-        return memory.total <= self.device.memory * USABLE
+        """Whether a device holds this, and those who use it take no more than they may."""
+        return memory.total <= min(self.device.memory * USABLE, memory.most)
 
     def price(self, time_s: float | None, devices: int) -> float | None:
         """Of the devices for that time."""

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 
 from toolwright.config import RunConfig
 from toolwright.devices import TABLE
+from toolwright.errors import ConfigError
 from toolwright.model import DTYPES
+from toolwright.plan_check import check
 from toolwright.plan_cure import Change, find_cure
 from toolwright.plan_measured import rollout_tokens
 from toolwright.plan_memory import (
@@ -26,6 +28,8 @@ from toolwright.plan_tokens import teacher_tokens
 ROW_BYTES = 6_000
 """Of a conversation as JSON, in each of the files that hold it."""
 SERVED_AT_ONCE = 16
+VLLM_START_S = 120.0
+NO_CURE = "settings and devices are not enough: take a smaller base model"
 FSDP = "accelerate launch --config_file configs/accelerate/fsdp2.yaml"
 
 
@@ -68,7 +72,9 @@ def plan_sft(site: Site) -> StagePlan:
     )
     weights = DTYPES[dtype].itemsize * models.total
     trained = 4.0 * models.trainable
-    notes = [f"sharded over {site.devices} devices: {FSDP} sft/train.py"] if sharded else []
+    notes = (
+        [f"sharded over {site.devices} devices: {FSDP} --num_processes {site.devices} sft/train.py"] if sharded else []
+    )
     return site.finish(
         "sft",
         memory,
@@ -138,26 +144,40 @@ def _merge(site: Site) -> Memory:
 def plan_serve(site: Site) -> StagePlan:
     """The endpoint, for as long as it runs."""
     served = serve_memory(site.config, site.sft, site.device, site.devices)
-    notes = [
-        f"{served.conversations:,.0f} conversations of {served.longest:,} tokens at once"
-        + (f", on {served.split} devices" if served.split > 1 else ""),
-        f"{_speed(site, served):,.0f} tokens/s, {served.at_once(site.talk.total, SERVED_AT_ONCE)} such at once",
+    if not site.fits(served.memory):
+        cure = _cure(site, _serve, _SERVE_CHANGES)
+        return site.finish("serve", served.memory, None, served.devices, cure=cure)
+    notes = [f"{served.copies} copies, each on {_devices(served.split)}"] if served.devices > 1 else []
+    each = " in each copy" if served.copies > 1 else ""
+    notes += [
+        f"conversations of {served.longest:,} tokens at once{each}: {int(served.conversations):,}",
+        f"{_speed(site, served, SERVED_AT_ONCE):,.0f} tokens/s with {SERVED_AT_ONCE} of these conversations at once",
     ]
-    cure = [] if site.fits(served.memory) else _cure(site, _serve, _SERVE_CHANGES)
-    return site.finish("serve", served.memory, None, served.split, cure=cure, notes=notes)
+    return site.finish("serve", served.memory, None, served.devices, notes=notes)
+
+
+def _devices(count: int) -> str:
+    return "one device" if count == 1 else f"{count} devices"
 
 
 def _serve(site: Site) -> Memory:
     return serve_memory(site.config, site.sft, site.device, site.devices).memory
 
 
-def _speed(site: Site, served: Served) -> float:
-    """Tokens that are written in a second."""
-    rows = served.at_once(site.talk.total, SERVED_AT_ONCE)
-    dtype = site.config.serve.dtype if site.device.cpu else "bfloat16"
-    tokens = 1000.0 * rows
-    taken = decode_s(site.work, site.device, tokens, rows, site.talk.total, dtype, ours=site.device.cpu)
-    return served.split * tokens / taken
+def _speed(site: Site, served: Served, most: int) -> float:
+    """Tokens that are written in a second on all devices, with as many as ``most`` conversations at once."""
+    rows = served.at_once(site.talk.total, most)
+    taken = decode_s(site.work, site.device, 1.0, rows, site.talk.total, _served_in(site), ours=_ours(site))
+    return served.devices / taken
+
+
+def _ours(site: Site) -> bool:
+    """Whether our own engine serves."""
+    return site.device.cpu or site.config.serve.engine == "transformers"
+
+
+def _served_in(site: Site) -> str:
+    return site.config.serve.dtype if _ours(site) else "bfloat16"
 
 
 def plan_eval(site: Site) -> StagePlan:
@@ -165,18 +185,18 @@ def plan_eval(site: Site) -> StagePlan:
     settings, talk = site.config.eval, site.talk
     served = serve_memory(site.config, site.sft, site.device, site.devices)
     tasks = min(settings.n_tasks or site.counts.heldout, site.counts.heldout) * len(settings.models)
-    ours, dtype = site.device.cpu, site.config.serve.dtype if site.device.cpu else "bfloat16"
-    rows = served.at_once(talk.total, settings.concurrency)
     written = tasks * talk.sampled
     read = tasks * (talk.total - talk.sampled)
-    taken = prefill_s(site.work, site.device, read, talk.total, dtype)
-    taken += decode_s(site.work, site.device, written, rows, talk.total, dtype, ours=ours)
-    time_s = len(settings.models) * (START_S if ours else 120.0) + taken / served.split
+    taken = prefill_s(site.work, site.device, read, talk.total, _served_in(site)) / served.devices
+    taken += written / _speed(site, served, settings.concurrency)
+    time_s = len(settings.models) * (START_S if _ours(site) else VLLM_START_S) + taken
+    fits = site.fits(served.memory)
     return site.finish(
         "eval",
         served.memory,
-        time_s,
-        served.split,
+        time_s if fits else None,
+        served.devices,
+        cure=[] if fits else _cure(site, _serve, _SERVE_CHANGES),
         tokens={"evaluation in": read, "evaluation out": written},
         disk_bytes=float(ROW_BYTES * tasks),
     )
@@ -213,6 +233,10 @@ def _cure(site: Site, memory: Callable[[Site], Memory], changes: Sequence[Change
 
     def fits(config: RunConfig) -> bool:
         other = site.with_config(config)
+        try:
+            check(config, other.devices)
+        except ConfigError:
+            return False
         return other.fits(memory(other))
 
     found = find_cure(site.config, changes, fits)
@@ -227,4 +251,4 @@ def _cure(site: Site, memory: Callable[[Site], Memory], changes: Sequence[Change
     )
     if larger is not None:
         lines.append(f"--device {larger.name}")
-    return lines or ["no single change is enough: a smaller base model"]
+    return lines or [NO_CURE]

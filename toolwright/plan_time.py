@@ -44,7 +44,7 @@ class Work:
         text = models.text
         head = text.vocab_size * text.hidden_size
         embeddings = head * (1 if getattr(text, "tie_word_embeddings", False) else 2)
-        return cls(_active(models.total - embeddings, text), head, text)
+        return cls(models.total - embeddings - _resting(models), head, text)
 
     def attention(self, row: float) -> float:
         """Operations of a token's attention, forward, in a row of so many tokens: half of them are before it."""
@@ -52,15 +52,16 @@ class Work:
         return float(2 * row * self.text.num_hidden_layers * self.text.num_attention_heads * width)
 
 
-def _active(body: int, text: Any) -> int:
-    """Weights that one token passes: of experts only those that are chosen."""
-    experts = getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None)
+def _resting(models: Models) -> int:
+    """Weights of the experts that a token does not pass."""
+    text = models.text
+    names = ("num_experts", "num_local_experts", "n_routed_experts")
+    experts = next((count for name in names if (count := getattr(text, name, None))), None)
     chosen = getattr(text, "num_experts_per_tok", None)
     if not experts or not chosen:
-        return body
-    width = getattr(text, "moe_intermediate_size", None) or text.intermediate_size
-    of_one: int = 3 * text.hidden_size * width * text.num_hidden_layers
-    return body - int(experts - chosen) * of_one
+        return 0
+    routed = sum(weight.numel() for name, weight in models.base.named_parameters() if ".experts." in name)
+    return int(routed * (experts - chosen) // experts)
 
 
 def train_s(
