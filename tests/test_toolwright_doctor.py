@@ -1,7 +1,9 @@
 """``toolwright doctor``: what it says about packages, vLLM, models and ports, on made-up machines."""
 
 import json
+import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from toolwright.cli import main
-from toolwright.doctor import _model, _port
+from toolwright.doctor import _devices, _disk, _model, _port, _sandbox
 from toolwright.doctor_packages import EXTRAS, look_at, packages
 from toolwright.doctor_vllm import find_vllm, installed_version
 
@@ -34,6 +36,25 @@ def test_a_package_is_compared_with_what_is_asked_for(
     assert bool(finding.cure) is cured
     if cured:
         assert finding.cure.startswith("pip install -c constraints.txt ")
+
+
+def test_the_line_that_installs_is_what_a_shell_takes_in_any_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, extra = Requirement("rich>=999"), Requirement("no-such-package-here")
+    checkout = tmp_path / "a checkout"
+    checkout.mkdir()
+    (checkout / "pyproject.toml").write_text("")
+    (checkout / "constraints.txt").write_text("")
+    monkeypatch.chdir(checkout)
+    assert look_at(old, {}, root=checkout).cure == "pip install -c constraints.txt 'rich>=999'"
+    assert look_at(extra, {}, "wandb", checkout).cure == "pip install -c constraints.txt -e '.[wandb]'"
+    monkeypatch.chdir(tmp_path)
+    assert look_at(old, {}, root=checkout).cure == f"pip install -c '{checkout}/constraints.txt' 'rich>=999'"
+    assert look_at(extra, {}, "wandb", checkout).cure.endswith(f"-e '{checkout}[wandb]'")
+    installed = tmp_path / "site-packages"
+    assert look_at(old, {}, root=installed).cure == "pip install 'rich>=999'"
+    assert look_at(extra, {}, "wandb", installed).cure == "pip install 'toolwright[wandb]'"
 
 
 def test_a_build_label_is_not_another_version() -> None:
@@ -112,6 +133,55 @@ def test_a_port_in_use_has_a_way_out() -> None:
         port = listener.getsockname()[1]
         assert _port("127.0.0.1", port).cure == "serve.port=0 takes a free one"
     assert not _port("127.0.0.1", 0).cure
+
+
+def test_a_host_that_is_not_here_is_no_matter_of_ports() -> None:
+    assert _port("no.such.host.invalid", 8000).cure.startswith("serve.host=127.0.0.1")
+
+
+def test_runs_cannot_go_into_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "runs"):
+        finding = _disk(place)
+        assert finding.fatal
+        assert finding.found == f"{tmp_path / 'file'} is no directory"
+    assert not _disk(tmp_path / "new" / "runs").fatal
+
+
+def test_a_torch_that_cannot_be_imported_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "torch":
+                raise OSError("libcudart.so.13: cannot open shared object file")
+
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr("toolwright.doctor.spec_exists", lambda name: True)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    found = {finding.what: finding for finding in _devices()}
+    assert found["torch"].fatal
+    assert "libcudart" in found["torch"].found
+
+
+def test_a_sandbox_that_does_not_work_has_the_line_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "sandbox: landlock\nbwrap does not work: no user namespaces; allow them: `sysctl x=1`\nlandlock works: some"
+    done = subprocess.CompletedProcess([], 0, said, "")
+    monkeypatch.setattr("toolwright.doctor.subprocess.run", lambda *_, **__: done)
+    monkeypatch.setattr("toolwright.doctor.shutil.which", lambda name: f"/usr/bin/{name}")
+    level, why = _sandbox()
+    assert level.cure == "allow them: `sysctl x=1`"
+    assert why.found.startswith("does not work: no user namespaces")
+    monkeypatch.setattr("toolwright.doctor.shutil.which", lambda name: None)
+    assert next(_sandbox()).cure == "apt-get install bubblewrap"
+
+
+def test_a_package_that_the_command_itself_needs_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['pydantic'] = None\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    argv = [sys.executable, "-m", "toolwright.cli", "doctor"]
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the package pydantic is not installed; install")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_command_prints_json_of_this_machine(capsys: pytest.CaptureFixture[str]) -> None:

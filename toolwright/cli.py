@@ -15,6 +15,7 @@ commands:
   python -m data_gen.questions · data_gen.conversations · data_gen.split
   accelerate launch sft/train.py · python -m rl.train · merge · serve · eval
 """
+INSTALL = "pip install -c constraints.txt -e . (in the checkout)"
 SECTIONS = ("tools", "data_gen", "sft", "rl", "merge", "serve", "eval")
 
 
@@ -28,7 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command not in COMMANDS:
         print(f"error: unknown command {command!r}; toolwright --help lists them", file=sys.stderr)
         return 2
-    return COMMANDS[command](arguments)
+    try:
+        return COMMANDS[command](arguments)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "toolwright":
+            raise
+        print(f"error: the package {error.name} is not installed; install what is required: {INSTALL}", file=sys.stderr)
+        return 2
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ Reads what is installed, ``pyproject.toml`` and ``constraints.txt``; changes not
 required is missing or of a version that does not go.
 """
 
+import errno
 import json
 import os
 import platform
@@ -28,6 +29,8 @@ GIB = 2**30
 LEAST_DISK_GIB = 5
 _OPTIONS = (Option("--json", "print JSON", switch=True),)
 _SANDBOX_TIMEOUT_S = 60
+_NEEDED = (("config.json",), ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json"))
+"""Of a model's directory one of each; tokenizers as toolwright/model.py loads them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,8 +90,12 @@ def _devices() -> Iterator[Finding]:
     if not spec_exists("torch"):
         yield Finding("device", "unknown without torch")
         return
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:200]
+        yield Finding("torch", f"cannot be imported: {why}", "pip install --force-reinstall torch", fatal=True)
+        return
     able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     kinds = [label for key, label in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16")) if able.get(key)]
     fast = f"bfloat16 by {' and '.join(kinds)}" if kinds else "no bfloat16 of its own: float32 is trained"
@@ -133,8 +140,10 @@ def _driver() -> str:
 def _disk(runs: Path) -> Finding:
     """Room and rights where runs go."""
     place = runs.absolute()
-    while not place.exists() and place != place.parent:
+    while not os.path.lexists(place) and place != place.parent:
         place = place.parent
+    if not place.is_dir():
+        return Finding("disk", f"{place} is no directory", "runs_dir=DIRECTORY", fatal=True)
     free = shutil.disk_usage(place).free / GIB
     if not os.access(place, os.W_OK):
         return Finding("disk", f"{place} cannot be written to", "runs_dir=DIRECTORY", fatal=True)
@@ -145,9 +154,9 @@ def _disk(runs: Path) -> Finding:
 def _model(name: str) -> Finding:
     path = find_file(Path(name))
     if path.is_dir():
-        missing = [file for file in ("config.json", "tokenizer.json") if not (path / file).exists()]
-        if missing:
-            return Finding("base model", f"{path} has no {missing[0]}", "model=DIRECTORY or a hub id", fatal=True)
+        for files in _NEEDED:
+            if not any((path / file).exists() for file in files):
+                return Finding("base model", f"{path} has no {files[0]}", "model=DIRECTORY or a hub id", fatal=True)
         weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
         if not weights:
             return Finding("base model", f"{path} has no *.safetensors", "model=DIRECTORY or a hub id", fatal=True)
@@ -175,7 +184,9 @@ def _sandbox() -> Iterator[Finding]:
         return
     levels = {words[0]: " ".join(words[1:]) for words in (line.split() for line in rest) if len(words) > 1}
     better = levels.get("bwrap", "") if level != "bwrap" else ""
-    cure = ("apt-get install bubblewrap" if shutil.which("bwrap") is None else better) if level != "bwrap" else ""
+    cure = ""
+    if level != "bwrap":  # of why it does not work, the end is what to do
+        cure = "apt-get install bubblewrap" if shutil.which("bwrap") is None else better.rpartition("; ")[2]
     yield Finding("sandbox", f"{level}: {levels.get(level, '')}".rstrip(": "), cure)
     if better:
         yield Finding("sandbox bwrap", better)
@@ -183,7 +194,11 @@ def _sandbox() -> Iterator[Finding]:
 
 def _exports() -> Iterator[Finding]:
     llama = os.environ.get("LLAMA_CPP") or shutil.which("convert_hf_to_gguf.py")
-    cure = "" if llama else "git clone https://github.com/ggml-org/llama.cpp; LLAMA_CPP=llama.cpp; pip install gguf"
+    cure = (
+        ""
+        if llama
+        else "git clone https://github.com/ggml-org/llama.cpp; export LLAMA_CPP=$PWD/llama.cpp; pip install gguf"
+    )
     yield Finding("gguf export", llama or "no converter (optional)", cure)
     there = spec_exists("llmcompressor")
     cure = "" if there else "python3 -m venv llmc && llmc/bin/pip install llmcompressor; export.python=llmc/bin/python"
@@ -203,5 +218,9 @@ def _port(host: str, port: int) -> Finding:
         try:
             listener.bind((host, port))
         except OSError as error:
-            return Finding("port", f"{host}:{port}: {error.strerror or error}", "serve.port=0 takes a free one")
+            taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            cure = (
+                "serve.port=0 takes a free one" if taken else "serve.host=127.0.0.1, or another address of this machine"
+            )
+            return Finding("port", f"{host}:{port}: {error.strerror or error}", cure)
     return Finding("port", f"{host}:{port} is free")

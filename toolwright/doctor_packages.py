@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import platform
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,20 +34,22 @@ def packages(root: Path = ROOT) -> Iterator[Finding]:
     project, tested = _project(root), _tested(root / "constraints.txt")
     yield _python(str(project.get("requires-python", ">=3.11")))
     required = _requirements(project.get("dependencies", ()))
-    looked = {requirement.name: look_at(requirement, tested) for requirement in required}
+    looked = {requirement.name: look_at(requirement, tested, root=root) for requirement in required}
     fine = [name for name, finding in looked.items() if not finding.fatal and not finding.cure]
     yield from (finding for name, finding in looked.items() if name in NAMED or name not in fine)
     yield Finding("packages", f"{len(fine)} of {len(looked)} required ones as tested")
     for extra, what in EXTRAS.items():
         for requirement in _requirements(project.get("optional-dependencies", {}).get(extra, ())):
-            finding = look_at(requirement, tested, extra=extra)
+            finding = look_at(requirement, tested, extra, root)
             yield finding._replace(what=f"{finding.what} ({what})")
 
 
-def look_at(requirement: Requirement, tested: Mapping[str, str], extra: str | None = None) -> Finding:
+def look_at(
+    requirement: Requirement, tested: Mapping[str, str], extra: str | None = None, root: Path = ROOT
+) -> Finding:
     """Whether a package is there in a version that goes; another than the tested one is said, and goes."""
     name = requirement.name
-    pip = f"pip install -c constraints.txt {f'-e .[{extra}]' if extra else name}"
+    pip = _pip(requirement, extra, root)
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -57,6 +60,19 @@ def look_at(requirement: Requirement, tested: Mapping[str, str], extra: str | No
     if known is not None and known != version.partition("+")[0]:
         return Finding(name, f"{version}, tested with {known}", pip)
     return Finding(name, version)
+
+
+def _pip(requirement: Requirement, extra: str | None, root: Path) -> str:
+    """The line that installs a package, as a shell takes it wherever it is; an installed toolwright has no checkout."""
+    here = Path.cwd() == root
+    constraints = root / "constraints.txt"
+    tested = f"-c {shlex.quote(constraints.name if here else str(constraints))} " if constraints.is_file() else ""
+    if extra is None:
+        return f"pip install {tested}{shlex.quote(f'{requirement.name}{requirement.specifier}')}"
+    if not (root / "pyproject.toml").is_file():
+        return f"pip install {shlex.quote(f'toolwright[{extra}]')}"
+    place = "." if here else root
+    return f"pip install {tested}-e {shlex.quote(f'{place}[{extra}]')}"
 
 
 def allows(specifier: SpecifierSet, version: str) -> bool:

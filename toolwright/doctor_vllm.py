@@ -9,7 +9,7 @@ from pathlib import Path
 
 from toolwright.doctor_packages import Finding, spec_exists
 
-INSTALL = "python -m venv vllm-env && vllm-env/bin/pip install vllm; export VLLM_BIN=vllm-env/bin/vllm"
+INSTALL = "python -m venv vllm-env && vllm-env/bin/pip install vllm; export VLLM_BIN=$PWD/vllm-env/bin/vllm"
 
 
 def find_vllm() -> Iterator[Finding]:
