@@ -17,7 +17,7 @@ import yaml
 
 from merge.adapter import Source
 from merge.facts import Made, Tool, describe_weights, evaluation_of, made_from, tools_of
-from toolwright.artifacts import fingerprint, require, write_text
+from toolwright.artifacts import fingerprint, read_manifest, require, write_text
 from toolwright.command import Flag, parse_command, run_command
 from toolwright.config import RunConfig
 from toolwright.dialect import dialect_for, vllm_parser
@@ -167,11 +167,12 @@ def _how(output: Path, made: Made, config: RunConfig | None) -> str:
     ]
     if trained:
         parts.append(_table(("stage", "command", "seed", "wall time", "finished"), trained))
-    versions = package_versions()
+    manifest = read_manifest(output)  # none while the merge itself writes the card
+    versions = manifest.packages if manifest else package_versions()
     parts.append("Merged with " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
-    settings: dict[str, Any] = {stage.stage: stage.settings for stage in made.stages}
+    settings: dict[str, Any] = {stage.stage: stage.settings.get(stage.stage, stage.settings) for stage in made.stages}
     if config:
-        settings["merge"] = config.merge.model_dump()
+        settings["merge"] = {**config.merge.model_dump(), **(manifest.settings if manifest else {})}
     if settings:
         text = json.dumps(_public(settings), indent=2, ensure_ascii=False)
         parts.append(f"<details><summary>Settings</summary>\n\n```json\n{text}\n```\n\n</details>")

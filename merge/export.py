@@ -55,6 +55,9 @@ def export(config: RunConfig) -> Path:
         raise ArtifactError(
             f"{output} is there already, and {COMMAND} did not make it; remove it, or name another place: --out PATH"
         )
+    from merge.output import require_writable
+
+    require_writable(output)
     if config.export.to == "gguf":
         found = _export_gguf(config, model, job)
     else:

@@ -4,13 +4,13 @@ import dataclasses
 import json
 import math
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from merge.adapter import Source
+from merge.output import require_writable
 from toolwright.artifacts import fingerprint, read_manifest, require
 from toolwright.config import RunConfig
 from toolwright.config_file import find_file
@@ -181,12 +181,7 @@ def require_place(order: Order, replace: bool) -> None:
     ours = replace or read_manifest(output) is not None or applied_before(order.parity)
     if output.exists() and not ours and (not output.is_dir() or any(output.iterdir())):
         raise ArtifactError(f"{output}: is there, and no merge made it; name another --out, or add --replace")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=".parity.json", dir=output.parent):
-            pass
-    except OSError as error:
-        raise ArtifactError(f"{output}: cannot be made ({error.strerror}); name another place: --out DIR") from None
+    require_writable(output)
 
 
 def applied_before(parity: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,20 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def require_writable(output: Path) -> None:
+    """Refuse a place in which nothing can be made: below a file, on a disk that is read-only, of too long a name.
+
+    Raises:
+        ArtifactError: says why.
+    """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=".manifest.json", dir=output.parent):
+            pass
+    except OSError as error:
+        raise ArtifactError(f"{output}: cannot be made ({error.strerror}); name another place: --out PATH") from None
 
 
 def require_space(partial: Partial, files: Sequence[OutFile]) -> None:

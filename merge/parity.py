@@ -16,6 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from merge.adapter import Source
+from merge.base import read_config
 from merge.elements import Elements
 from merge.greedy import Rendered, render_prompts, stops_of, terminator
 from merge.halves import Differences
@@ -141,10 +142,9 @@ def prompts_of(base: str, sources: Sequence[Source]) -> tuple[Path, Any, list[Re
 
 def _require_rows(prompts: Sequence[Rendered], home: Path, merged: Path) -> None:
     """The model has an embedding of every token that the template writes."""
-    config = json.loads((merged / "config.json").read_text(encoding="utf-8"))
-    rows = (config.get("text_config") or config).get("vocab_size")
+    rows = read_config(merged).get_text_config().vocab_size
     most = max(max(prompt.with_answer) for prompt in prompts)
-    if isinstance(rows, int) and most >= rows:
+    if most >= rows:
         raise ModelError(
             f"{home}: its chat template writes token {most}, the model has embeddings of {rows}; train with a resized "
             "embedding that is saved with the adapter, or take the tokenizer of the base"

@@ -18,7 +18,7 @@ import torch
 
 from merge.plan import Edit, Plan
 from merge.weights import DTYPES, SINGLE, Shard, Stored, Weights, build_header, byte_size, copy_bytes, write_bytes
-from toolwright.errors import ModelError
+from toolwright.errors import ArtifactError, ModelError
 
 BLOCK = 1 << 18
 """Elements of a block: in float32 and once more as stored, it fits a core's second-level cache."""
@@ -142,7 +142,17 @@ def write_file(out: OutFile, path: Path, threads: int, progress: Progress) -> No
 
     Raises:
         ModelError: a merged weight is not finite, or a file of the base changed meanwhile.
+        ArtifactError: the disk does not take it.
     """
+    try:
+        _write(out, path, threads, progress)
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: cannot be written ({error.strerror}); free space, or name a directory on another disk: --out DIR"
+        ) from None
+
+
+def _write(out: OutFile, path: Path, threads: int, progress: Progress) -> None:
     with ExitStack() as stack:
         opened = _open_all(out, stack)
         target = stack.enter_context(path.open("xb+")).fileno()

@@ -113,6 +113,7 @@ def test_a_directory_is_no_name_on_the_hub_unless_it_is_in_its_cache(
     data = ModelCard.load(output / "README.md").data
     assert data.base_model == "Qwen/Qwen3-4B"
     assert data.license == "apache-2.0"
+    assert "| Base model | `Qwen/Qwen3-4B` |" in (output / "README.md").read_text()
 
 
 def test_tools_of_other_rows_are_left_out(tmp_path: Path, small_model_dir: Path, make_model: Any) -> None:
@@ -169,6 +170,11 @@ def test_what_is_no_part_of_a_model_is_not_published(tmp_path: Path, make_model:
     for name in ("optimizer.pt", "a b.log", ".key"):
         (output / name).write_text("x")
     assert upload_command(output).endswith("--exclude .key --exclude 'a b.log' --exclude optimizer.pt")
+
+
+def test_a_line_to_publish_names_what_the_hub_takes(tmp_path: Path, make_model: Any) -> None:
+    output = make_model(tmp_path / "mein Modell ü")
+    assert upload_command(output) == f"hf upload YOUR_NAME/mein-Modell '{output}'"
 
 
 def test_a_directory_that_has_not_its_name_yet_is_called_by_it(

@@ -317,7 +317,7 @@ def test_what_is_merged_is_never_written_over(
 @pytest.mark.parametrize(
     ("out", "reason"),
     [
-        ("file/merged", "File exists; name another place"),
+        ("file/merged", "(File exists); name another place: --out PATH"),
         ("x" * 250, "File name too long"),
         ("/proc/1/merged", "cannot be made"),
         (".", "is no name for a directory"),
@@ -338,7 +338,7 @@ def test_a_place_that_cannot_be_written_is_one_line(
     monkeypatch.chdir(tmp_path)
     assert main([*words, "--out", out]) == 2
     error = capsys.readouterr().err
-    assert reason.replace("; name", "); name") in error
+    assert reason in error
     assert error.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "file"]
 

@@ -143,6 +143,24 @@ def test_a_file_that_was_cut_short_is_noticed(tmp_path: Path, small_model_dir: P
         read_gguf(out)
 
 
+def test_lines_to_paste_quote_what_has_blanks(
+    tmp_path: Path, small_model_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("LLAMA_CPP", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["--model", str(small_model_dir), "--out", str(tmp_path / "a model.gguf")]) == 2
+    assert f"--outfile '{tmp_path}/a model.gguf' --outtype bf16" in capsys.readouterr().out
+
+
+def test_a_place_below_a_file_is_one_line(
+    tmp_path: Path, small_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    words = ["--model", str(small_model_dir), "--converter", str(converter(tmp_path / "llama.cpp"))]
+    assert main([*words, "--out", str(tmp_path / "file/out.gguf")]) == 2
+    assert capsys.readouterr().err.endswith("cannot be made (File exists); name another place: --out PATH\n")
+
+
 def test_what_others_made_is_not_written_over(
     tmp_path: Path, small_model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -308,3 +308,7 @@ def test_mistakes_of_a_user_are_one_line(
     assert "no merged model there; make it with: python -m merge" in capsys.readouterr().err
     assert main(words(tmp_path, base, Source(base), right)) == 2
     assert "not an adapter directory" in capsys.readouterr().err
+    broken = Path(shutil.copytree(right, tmp_path / "broken"))
+    (broken / "config.json").write_text("{")
+    assert main(words(tmp_path, base, source, broken)) == 2
+    assert f"{broken}: transformers has no such model" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -239,6 +240,45 @@ def test_a_disk_that_is_too_small_is_noticed_first(
     assert not list((tmp_path / ".merged.partial").glob("*.safetensors"))
 
 
+def test_a_disk_that_takes_a_part_at_a_time_gets_all(
+    tmp_path: Path, base: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged(base, tmp_path / "whole", adapter)
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: write(file, data[:1000], at))
+    merged(base, tmp_path / "merged", adapter, dtype="base")
+    for file in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "merged" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_disk_that_takes_no_more_is_named(tmp_path: Path, base: Path, adapter: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(ArtifactError, match=r"safetensors.part: cannot be written \(File too large\)"):
+            merged(base, tmp_path / "merged", adapter)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "merged").exists()
+
+
+def test_what_stands_beside_the_weights_is_copied_and_what_others_left_is_not(
+    tmp_path: Path, broken: Path, adapter: Path
+) -> None:
+    kept = ("LICENSE", "modeling_x.py", "figures/a b.png")
+    left = ("README.md", "pytorch_model.bin", "checkpoint-5/model.safetensors", "original/a.pth", ".cache/x", "x.gguf")
+    for name in (*kept, *left):
+        (broken / name).parent.mkdir(exist_ok=True)
+        (broken / name).write_text(name)
+    (broken / "dangling").symlink_to("/nowhere")
+    (broken / "figures").chmod(0o555)
+    merged(broken, tmp_path / "merged", adapter)
+    files = {str(file.relative_to(tmp_path / "merged")) for file in (tmp_path / "merged").rglob("*") if file.is_file()}
+    assert set(kept) <= files
+    assert not {*left, "dangling"} & files
+    assert (tmp_path / "merged/figures").stat().st_mode & 0o200  # what is read-only could never be replaced
+
+
 # What is left when a merge is stopped
 
 SLOW = """
@@ -303,6 +343,14 @@ def test_a_failed_merge_leaves_the_old_model_as_it_was(tmp_path: Path, base: Pat
     with pytest.raises(ModelError, match="not finite"):
         merged(base, target, other, key="other")
     assert {file.name: file.read_bytes() for file in target.iterdir()} == before
+
+
+def test_files_that_were_not_finished_give_their_room_back(tmp_path: Path, base: Path, stopped: Path) -> None:
+    partial = Partial(stopped, "test")
+    (partial.path / "model-00009.safetensors.part").write_bytes(b"x")
+    partial.open()
+    assert not list(partial.path.glob("*.part"))
+    assert list(partial.path.glob("*.safetensors"))
 
 
 def test_publishing_replaces_what_was_there(tmp_path: Path) -> None:
