@@ -7,11 +7,13 @@ standard output gets the answers alone, and the first failure ends it with exit 
 """
 
 import io
+import os
+import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +24,7 @@ from serve.chat_commands import COMMANDS, find_command, run_line, save
 from serve.chat_endpoint import Endpoint, open_endpoint
 from serve.chat_screen import Screen, is_terminal
 from serve.chat_session import Session, open_session
+from serve.supervisor import stop_signals
 from toolwright.command import Flag, Option, parse_with_options, run_command
 from toolwright.config import RunConfig
 from toolwright.episode import Episode
@@ -57,11 +60,35 @@ def _run(argv: Sequence[str] | None) -> int:
     _take_any_text()
     screen = Screen(is_terminal())
     try:
-        _chat(config, screen)
+        with _ended_by_signals():
+            _chat(config, screen)
     except KeyboardInterrupt:
         screen.idle()
         return INTERRUPTED
     return 0
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Inside the block SIGTERM and a closed terminal end the chat as Ctrl-D does: what is open is closed, and saved."""
+    before = {number: signal.getsignal(number) for number in stop_signals() if number != signal.SIGINT}
+    for number in before:
+        signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _: object) -> None:
+    for other in (signal.SIGTERM, number):
+        signal.signal(other, signal.SIG_IGN)  # once is enough: a second would break off the end
+    if number == signal.SIGHUP:  # nobody reads any more, and to write would be an error
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+    raise SystemExit(128 + number)
 
 
 def _with_model(config: RunConfig, model: str | None) -> RunConfig:
@@ -153,10 +180,12 @@ def _interruptible(portal: BlockingPortal, screen: Screen, work: Callable[[], Aw
     future = portal.start_task_soon(run)
     try:
         return future.result()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
         future.cancel()
         ended.wait(STOP_S)
         screen.idle()
+        if isinstance(end, SystemExit):
+            raise
         return None
     except CancelledError:
         return None

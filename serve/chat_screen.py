@@ -155,9 +155,10 @@ def visible(text: str) -> str:
 
 def shorten_text(text: str) -> str:
     """A text for a card: cut in length and in lines, without control characters."""
-    lines = visible(cut(text.strip(), MOST_CHARACTERS)).split("\n")
-    more = [f"… {len(lines) - MOST_LINES + 1} more lines"] if len(lines) > MOST_LINES else []
-    return "\n".join([*(lines[: MOST_LINES - 1] if more else lines), *more])
+    lines = visible(text.strip()).split("\n")
+    shown = cut("\n".join(lines if len(lines) <= MOST_LINES else lines[: MOST_LINES - 1]), MOST_CHARACTERS)
+    more = len(lines) - 1 - shown.count("\n")
+    return f"{shown}\n… {more} more lines" if more else shown
 
 
 def name_picture(url: str) -> str:

@@ -276,6 +276,7 @@ def test_nothing_that_moves_a_cursor_is_shown(text, shown):
 
 def test_long_results_are_cut_and_pictures_named(capsys):
     assert shorten_text("\n".join(map(str, range(100)))).splitlines()[-1] == "… 87 more lines"
+    assert shorten_text("\n".join(["x" * 400] * 5000)).splitlines()[-1] == "… 4997 more lines"
     assert len(shorten_text("x" * 10_000)) == 1000
     assert name_picture("data:image/png;base64," + "A" * 4096) == "image/png, 3.0 KiB"
     result = ToolResult(content="ok", pictures=("data:image/png;base64,AAAA",), synthetic=True)
@@ -434,9 +435,9 @@ server.run()
 """
 
 
-def mcp_file(tmp_path: Path, code: str) -> str:
+def mcp_file(tmp_path: Path, code: str, timeout_s: float = 1) -> str:
     path = tmp_path / "servers.json"
-    server = {"command": sys.executable, "args": ["-c", code], "timeout": 1}
+    server = {"command": sys.executable, "args": ["-c", code], "timeout": timeout_s}
     path.write_text(json.dumps({"mcpServers": {"frail": server}}))
     return str(path)
 
@@ -562,6 +563,44 @@ def test_ctrl_d_and_two_ctrl_c_end_the_chat(keys, code):
             terminal.type(key)
         assert terminal.end() == code
     assert "Traceback" not in terminal.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_chat_that_is_told_to_end_saves_and_leaves_nothing_behind(number, tmp_path):
+    def play(request: dict[str, Any]) -> dict[str, Any]:
+        return called("hang") if last(request)["content"] == "hang" else {"content": "I see."}
+
+    saved, pid_file = tmp_path / "saved.jsonl", tmp_path / "pid"
+    code = f"open({str(pid_file)!r}, 'w').write(str(__import__('os').getpid()))\n{SERVER}"
+    with playing(play) as endpoint:
+        words = ("--url", endpoint.url, "--mcp-config", mcp_file(tmp_path, code, 60), "--save", str(saved))
+        terminal = Terminal(*words)
+        for line in ("hello", "hang"):
+            terminal.wait_for("> ")
+            terminal.type(f"{line}\r")
+        terminal.wait_for("running hang")
+        os.kill(terminal.pid, number)
+        assert terminal.end() == 128 + number
+    assert "Traceback" not in terminal.text
+    assert [message["role"] for message in json.loads(saved.read_text())["messages"]] == ["user", "assistant"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
+
+
+def test_halves_of_characters_are_put_together_or_replaced(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("hi\nagain\n"))
+    with playing(lambda _: {"content": "a whole \ud83d\ude00 and half \ud83d"}) as endpoint:
+        assert main(["--url", endpoint.url, "--toolset", "maths"]) == 0
+        assert capsys.readouterr().out == "a whole 😀 and half �\n" * 2
+        terminal = Terminal("--url", endpoint.url, "--toolset", "maths")
+        for line in ("hi", "again"):
+            terminal.wait_for("> ")
+            terminal.type(f"{line}\r")
+            terminal.wait_for("and half")
+        terminal.wait_for("> ")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    assert endpoint.requests[-1]["messages"][1]["content"].strip() == "a whole 😀 and half �"
 
 
 @pytest.mark.skipif(choose_level() is None, reason="no sandbox works on this machine, so code is refused")
