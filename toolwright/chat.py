@@ -208,6 +208,10 @@ def read_reply(body: str, url: str, dialect: str = "hermes", tools: Sequence[Too
     """
     try:
         completion = json.loads(body)
+        if "\\ud" in body.lower():
+            # Some servers cut a character in two: half of one can be neither sent on nor written to a file.
+            text = json.dumps(completion, ensure_ascii=False)
+            completion = json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
     except (ValueError, RecursionError):
         raise _nonsense(url, "the body is not JSON", body) from None
     choices = completion.get("choices") if isinstance(completion, dict) else None
