@@ -6,7 +6,7 @@ from huggingface_hub import ModelCard
 
 from merge.adapter import Source
 from merge.card import foreign_files, upload_command, write_card
-from toolwright.artifacts import fingerprint, write_rows
+from toolwright.artifacts import fingerprint, manifest_path, read_manifest, write_rows
 from toolwright.config import RunConfig
 from toolwright.config_file import load_config
 from toolwright.stage import Job
@@ -184,3 +184,32 @@ def test_a_directory_that_has_not_its_name_yet_is_called_by_it(
     (tmp_path / "adapter").mkdir()
     text = write(output, None, str(small_model_dir), tmp_path / "adapter")
     assert "\n# cat\n" in text
+
+
+def test_settings_and_versions_are_those_of_the_trainings_and_of_the_merge(
+    tmp_path: Path, small_model_dir: Path, make_model: Any
+) -> None:
+    config, output = make_run(tmp_path, small_model_dir), make_model(tmp_path / "runs/shop/merged")
+    rl = Job.of(
+        config,
+        "rl",
+        output="rl/adapter",
+        command="python -m rl.train",
+        settings={"rl": {"steps": 7}, "tools": {"apis": {"headers": "secret"}}},
+        inputs={"model": small_model_dir, "start": tmp_path / "runs/shop/sft/adapter"},
+    )
+    with rl.running():
+        rl.output.mkdir(parents=True)
+        (rl.output / "adapter_config.json").write_text("{ }")
+    adapter = tmp_path / "runs/shop/rl/adapter"
+    manifest = read_manifest(adapter)
+    assert manifest is not None
+    merged = manifest.model_copy(update={"packages": {"peft": "0.0.77"}, "settings": {"tolerance": 0.75}})
+    manifest_path(output).write_text(merged.model_dump_json())
+    text = write(output, config, str(small_model_dir), adapter)
+    settings = json.loads(text.split("```json\n")[1].split("\n```")[0])
+    assert settings["sft"]["lora"] == {"rank": 4}
+    assert settings["rl"] == {"steps": 7}
+    assert (settings["merge"]["tolerance"], settings["merge"]["engine"]) == (0.75, config.merge.engine)
+    assert "secret" not in text
+    assert "Merged with peft 0.0.77." in text

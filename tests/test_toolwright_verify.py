@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -211,7 +210,50 @@ def test_a_merged_model_that_is_not_whole_is_refused(
     assert main([str(run)]) == 2
     error = capfd.readouterr().err
     assert says in error
-    assert "python -m merge" in error
+    assert f"python -m merge name=t runs_dir={run.parent} merge.replace=true" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["{run}/none"], "none: neither a run's directory nor a configuration file"),
+        (["{run}", "{run}"], "one run or configuration at a time"),
+        (["{run}", "configs/tiny.yaml"], "one run or configuration at a time"),
+    ],
+)
+def test_what_names_no_run_is_one_line(
+    run: Path, stages: Stages, capfd: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    assert main([word.format(run=run) for word in words]) == 2
+    error = capfd.readouterr().err
+    assert says in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "adapter_config.json: cannot be read"),
+        (None, "adapter_config.json: cannot be read"),
+        ("{}", "names (none) is not the one"),
+        ("[]", "names (none) is not the one"),
+    ],
+)
+def test_an_adapter_that_does_not_say_its_base_is_one_line(
+    run: Path, stages: Stages, capfd: pytest.CaptureFixture[str], content: str | None, says: str
+) -> None:
+    path = run / "sft/adapter/adapter_config.json"
+    path.unlink() if content is None else path.write_text(content)
+    assert main([str(run)]) == 2
+    error = capfd.readouterr().err
+    assert says in error
+    assert "model=DIR" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_our_own_server_is_not_called_by_another_projects_name() -> None:
+    assert judge_served(SERVED, "m" * 64, True)[0].found.startswith("toolwright's own server 1,")
+    assert judge_served({**SERVED, "engine": "vllm"}, "m" * 64, True)[0].found.startswith("vllm 1,")
 
 
 def test_disagreement_is_exit_code_one(run: Path, stages: Stages, capfd: pytest.CaptureFixture[str]) -> None:
@@ -255,7 +297,8 @@ def test_a_card_that_cannot_be_written_is_a_mistake(
     assert json.loads((run / "verify.json").read_text())["passed"]
 
 
-def test_told_to_end_it_ends_what_it_started(run: Path, stages: Stages, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_told_to_end_it_ends_what_it_started(run: Path, stages: Stages, tmp_path: Path, number: signal.Signals) -> None:
     stages.set(measure="(run / 'pid').write_text(str(os.getpid())); time.sleep(60)")
     code = (
         "import sys; from toolwright import verify; "
@@ -267,10 +310,20 @@ def test_told_to_end_it_ends_what_it_started(run: Path, stages: Stages, tmp_path
         time.sleep(0.02)
     time.sleep(0.1)
     child = int((run / "pid").read_text())
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 128 + signal.SIGTERM
-    with pytest.raises(ProcessLookupError):
-        os.kill(child, 0)
+    process.send_signal(number)
+    assert process.wait(30) == (-number if number == signal.SIGKILL else 128 + number)
+    deadline = time.monotonic() + 10
+    while is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_alive(child)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def passed(checks: Sequence[verify.Check]) -> list[bool]:

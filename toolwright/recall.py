@@ -5,6 +5,7 @@ in ``configs/``; writes nothing.
 """
 
 import json
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ def recall_run(run: Path, given: Collection[str] = ()) -> list[str]:
         ArtifactError: no finished ``merged`` in it.
         ConfigError: it was merged from what is not there; says what to name.
     """
-    merged = require(run / "merged", made_by="python -m merge")
     words = [f"name={run.resolve().name}", f"runs_dir={run.resolve().parent}"]
+    file = _configuration(run.resolve().name)
+    merged = require(run / "merged", made_by=made_by("merge", [str(file), *words] if file else words))
     if "merge.adapter" not in given:
         adapters = list(_adapters(run, merged))
         words += [
@@ -42,8 +44,12 @@ def recall_run(run: Path, given: Collection[str] = ()) -> list[str]:
     words += [
         f"merge.{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()
     ]
-    file = _configuration(run.resolve().name)
     return [str(file), *words] if file else words
+
+
+def made_by(stage: str, words: Sequence[str]) -> str:
+    """The command that makes something anew, with the words that name its run."""
+    return f"python -m {stage} {shlex.join(words)} merge.replace=true".replace("  ", " ")
 
 
 def named_adapters(config: RunConfig) -> list[tuple[str, Path]]:
@@ -74,8 +80,14 @@ def named_base(config: RunConfig, adapters: Sequence[tuple[str, Path]]) -> str:
 
 
 def _named_by(adapter: Path) -> str:
-    settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    return settings.get("base_model_name_or_path") or ""
+    path = adapter / "adapter_config.json"
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{path}: cannot be read: {error}; train the adapter again, or name the base: model=DIR"
+        ) from None
+    return (isinstance(settings, dict) and settings.get("base_model_name_or_path")) or ""
 
 
 def adapter_inputs(inputs: Mapping[str, str]) -> dict[str, str]:
@@ -108,8 +120,8 @@ def _base(run: Path, adapter: str, merged: Manifest) -> str:
     named = _named_by(run / adapter / "adapter")
     if base_hash(named) != merged.inputs.get("model"):
         raise ConfigError(
-            f"{run}: the base that its adapter names ({named}) is not the one that was merged into; name that: "
-            f"toolwright verify {run} model=DIR"
+            f"{run}: the base that its adapter names ({named or 'none'}) is not the one that was merged into; name "
+            f"that: toolwright verify {run} model=DIR"
         )
     return named
 

@@ -22,13 +22,16 @@ from toolwright.artifacts import Manifest, fingerprint, read_manifest, require, 
 from toolwright.command import parse_command, run_command
 from toolwright.config import RunConfig
 from toolwright.config_file import find_file
-from toolwright.errors import StageError
-from toolwright.recall import MADE_BY, adapter_inputs, base_hash, named_adapters, named_base, recall_run
+from toolwright.errors import ConfigError, StageError
+from toolwright.recall import MADE_BY, adapter_inputs, base_hash, made_by, named_adapters, named_base, recall_run
+from toolwright.serving_process import end_with_parent
 from toolwright.stage import package_versions, run_dir
 
 FAILED = 1
 STOP_S = 60.0
 _STDERR = 2
+_ENGINES = {"transformers": "toolwright's own server"}
+"""Engines whose version is not that of what they are called by."""
 MEASURE = ("-m", "merge.parity")
 SERVE = ("-m", "serve")
 CARD = ("-m", "merge.card")
@@ -52,7 +55,7 @@ def _run(words: list[str]) -> int:
     words = with_run(words)
     config = parse_command(words, prog="toolwright verify [RUN]", about=__doc__ or "", sections=("merge", "serve"))
     merged = merged_dir(config)
-    manifest = require(merged, made_by="python -m merge")
+    manifest = require(merged, made_by=made_by("merge", words))
     checks, hashes = check_chain(config, merged, manifest)
     parity: dict[str, Any] = {}
     served: dict[str, Any] = {}
@@ -88,13 +91,18 @@ def with_run(words: Sequence[str]) -> list[str]:
     Raises:
         ConfigError, ArtifactError: the directory holds no finished merge, or it does not say what it was made from.
     """
-    for word in words:
-        path = find_file(Path(word))
-        if not word.startswith("-") and "=" not in word and path.is_dir():
-            rest = [other for other in words if other != word]
-            given = {other.partition("=")[0] for other in rest if "=" in other}
-            return [*recall_run(path, given), *rest]
-    return list(words)
+    named = [word for word in words if not word.startswith("-") and "=" not in word]
+    for word in named:
+        if not find_file(Path(word)).exists():
+            raise ConfigError(f"{word}: neither a run's directory nor a configuration file; name one of them")
+    runs = [word for word in named if find_file(Path(word)).is_dir()]
+    if not runs:
+        return list(words)
+    if len(named) > 1:
+        raise ConfigError(f"one run or configuration at a time, got {', '.join(named)}")
+    rest = [word for word in words if word != runs[0]]
+    given = {word.partition("=")[0] for word in rest if "=" in word}
+    return [*recall_run(find_file(Path(runs[0])), given), *rest]
 
 
 def merged_dir(config: RunConfig) -> Path:
@@ -136,13 +144,13 @@ def check_chain(config: RunConfig, merged: Path, manifest: Manifest) -> tuple[li
 
 def _trained(name: str, path: Path, hashes: Mapping[str, str]) -> Check:
     """Whether an adapter is as its training left it, on this base."""
-    trained, made_by, name = read_manifest(path), MADE_BY.get(name, "python -m sft.train"), _short(name)
+    trained, again, name = read_manifest(path), MADE_BY.get(name, "python -m sft.train"), _short(name)
     if trained is None:
         return Check(f"{name} as trained", True, "no manifest: trained elsewhere")
     if trained.sha256 != fingerprint(path):
-        return Check(f"{name} as trained", False, "changed after training", made_by)
+        return Check(f"{name} as trained", False, "changed after training", again)
     on_base = trained.inputs.get("model") in (None, hashes["base"])
-    return Check(f"{name} as trained", on_base, "on this base" if on_base else "on another base", made_by)
+    return Check(f"{name} as trained", on_base, "on this base" if on_base else "on another base", again)
 
 
 def measure_parity(words: Sequence[str], path: Path) -> dict[str, Any]:
@@ -210,10 +218,11 @@ def judge_served(receipt: Mapping[str, Any], merged_sha256: str, comparable: boo
     compared = answers["prompts"] > 0 or not comparable
     same = compared and answers["identical"] + len(forgiven) == answers["prompts"]
     again = "python -m serve --check"
+    engine = _ENGINES.get(receipt["engine"], receipt["engine"])
     source = Check(
         "what is served is the merged model",
         receipt["source_sha256"] == merged_sha256,
-        f"{receipt['engine']} {receipt['engine_version']}, {_hash(receipt['source_sha256'] or 'none')}",
+        f"{engine} {receipt['engine_version']}, {_hash(receipt['source_sha256'] or 'none')}",
         again,
     )
     return [
@@ -236,8 +245,9 @@ def _short(name: str) -> str:
 def _start(argv: Sequence[str]) -> int:
     """Run a stage's command to its end; when this process is told to end, the command ends first."""
     print(f"verify: {_shown(argv)}", file=sys.stderr, flush=True)
-    before = signal.signal(signal.SIGTERM, _end)
-    process = subprocess.Popen(argv, stdout=_STDERR)
+    handled = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {one: signal.signal(one, _end) for one in handled}
+    process = subprocess.Popen(argv, stdout=_STDERR, preexec_fn=end_with_parent())
     try:
         return process.wait()
     finally:
@@ -247,7 +257,8 @@ def _start(argv: Sequence[str]) -> int:
                 process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _shown(argv: Sequence[str]) -> str:
