@@ -95,12 +95,13 @@ def read_config(directory: Path) -> Any:
     Raises:
         ModelError: none there, or of another kind.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())
         if "custom code" in reason:
-            reason = "config.json names code of its own (auto_map), which is not run"
-        raise ModelError(f"{directory}: transformers has no such model: {reason[:200]}") from None
+            reason = "it names code of its own (auto_map), which is not run"
+        raise ModelError(f"{directory}: transformers cannot read its config.json: {reason[:200]}") from None

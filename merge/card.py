@@ -30,7 +30,6 @@ SHOWN_TOOLS = 200
 _BELONGS = re.compile(
     r"README\.md|LICENSE.*|NOTICE.*|.*\.safetensors|.*\.json|.*\.jinja|.*\.model|.*\.tiktoken|(vocab|merges)\.txt|.*\.py"
 )
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -64,9 +64,10 @@ def merge(
     plan = make_plan(model, adapters)
     files = lay_out(weights, plan, dtype, max_shard_size)
     partial.open()
-    require_space(partial, files)
     todo = [file for file in files if not partial.has(file)]
-    tell = watch(sum(file.size for file in todo)) if watch else _ignore
+    size = sum(file.size for file in todo)
+    require_space(partial, size)
+    tell = watch(size) if watch else _ignore
     for file in todo:
         write_file(file, partial.begin(file), threads, tell)
         partial.finish(file)

@@ -53,8 +53,10 @@ def read_order(config: RunConfig) -> Order:
     if not named:
         raise ConfigError("merge.adapter: name at least one adapter")
     for name, weight in named:
-        if not math.isfinite(weight):
-            raise ConfigError(f"merge.adapter: the weight of {name} is {weight}, expected a number such as 0.5")
+        if not 0 < weight < math.inf:
+            raise ConfigError(
+                f"merge.adapter: the weight of {name} is {weight:g}, expected a number above 0, such as 0.5"
+            )
     sources = tuple(Source(_adapter(config, name), weight) for name, weight in named)
     _require_once(sources)
     own = not config.merge.base and is_foreign(config)

@@ -110,13 +110,13 @@ def require_writable(output: Path) -> None:
         raise ArtifactError(f"{output}: cannot be made ({error.strerror}); name another place: --out PATH") from None
 
 
-def require_space(partial: Partial, files: Sequence[OutFile]) -> None:
-    """Refuse to begin what the disk cannot hold.
+def require_space(partial: Partial, size: int) -> None:
+    """Refuse to begin what the disk cannot hold; ``size`` is in bytes, of what is still to be written.
 
     Raises:
         ArtifactError: how much is missing, and where.
     """
-    needed = sum(file.size for file in files if not partial.has(file)) + _SPARE
+    needed = size + _SPARE
     free = shutil.disk_usage(partial.path).free
     if free < needed:
         raise ArtifactError(

@@ -127,7 +127,8 @@ def _files(directory: Path) -> tuple[list[str], Mapping[str, Any], Mapping[str, 
         wrong = next((name for name in homes.values() if not isinstance(name, str) or Path(name).name != name), None)
         if wrong is not None:
             raise ModelError(f"{index}: {shorten(wrong)} is not the name of a file beside it")
-        return sorted(set(homes.values())), content.get("metadata") or {}, homes
+        metadata = content.get("metadata")
+        return sorted(set(homes.values())), metadata if isinstance(metadata, dict) else {}, homes
     if (directory / SINGLE).is_file():
         return [SINGLE], {}, {}
     other = next((file.name for file in sorted(directory.glob("*.bin"))), None)

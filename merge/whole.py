@@ -13,7 +13,7 @@ import torch
 
 from merge.adapter import Source, lora_settings
 from merge.engine import Applied
-from merge.output import Partial, copy_beside
+from merge.output import Partial, copy_beside, require_space
 from merge.reference import load_reference
 from toolwright.errors import ModelError
 from toolwright.model import ADAPTER_WEIGHTS
@@ -29,6 +29,7 @@ def merge_whole(
     Raises:
         ModelError: not a LoRA adapter, made for another base, on tied embeddings, or a merge that is not finite or
             changes other weights than the adapter's.
+        ArtifactError: the disk is too small.
     """
     for source in sources:
         lora_settings(source.directory)
@@ -48,6 +49,7 @@ def merge_whole(
     changed = _require_only(targets, before, merged, where)
     partial.drop()
     partial.open()
+    require_space(partial, sum(tensor.nbytes for tensor in merged.state_dict().values()))
     merged.save_pretrained(partial.path, max_shard_size=max_shard_size or SHARD_SIZE)
     copy_beside(base, [source.directory for source in sources], partial.path)
     return Applied(

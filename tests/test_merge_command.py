@@ -15,7 +15,7 @@ import pytest
 import torch
 from merging import convert, differing, make_adapter, merged, tensors_of
 
-from merge import engine
+from merge import engine, output
 from merge.__main__ import main
 from merge.parity import main as measure
 from toolwright.artifacts import read_manifest
@@ -271,6 +271,8 @@ def test_two_at_once_do_not_meet(tmp_path: Path, small_model_dir: Path, capsys: 
 
 # What a user may get wrong
 
+LAYERS_LIE = '{"model_type": "qwen3", "num_hidden_layers": 3, "layer_types": ["full_attention"]}'
+
 
 def elsewhere(tmp_path: Path, base: Path, **lora: Any) -> tuple[Path, list[str]]:
     """An adapter that is no run's, and the words that merge it into ``tmp_path/out``."""
@@ -385,7 +387,12 @@ def test_a_directory_is_an_adapter_whatever_its_name(tmp_path: Path, bfloat16: P
 
 @pytest.mark.parametrize(
     ("weights", "reason"),
-    [("{0},{0}:0.5", "is named twice"), ("{0}:nan", "is nan, expected a number"), ("{0}:-inf", "is -inf, expected")],
+    [
+        ("{0},{0}:0.5", "is named twice"),
+        ("{0}:nan", "is nan, expected"),
+        ("{0}:0", "is 0, expected"),
+        ("{0}:-1", "is -1, expected"),
+    ],
 )
 def test_weights_that_make_no_sense_are_refused(
     tmp_path: Path, bfloat16: Path, weights: str, reason: str, capsys: pytest.CaptureFixture[str]
@@ -486,11 +493,12 @@ def test_a_broken_base_is_told_before_another_base(
     ("files", "reason"),
     [
         ({"config.json": "[]"}, "config.json: expected an object, got []"),
-        ({"config.json": '{"model_type": "strange"}'}, "transformers has no such model"),
+        ({"config.json": '{"model_type": "strange"}'}, "transformers cannot read its config.json"),
         (
             {"config.json": '{"model_type": "strange", "auto_map": {"AutoConfig": "mine.Mine"}}', "mine.py": "1 / 0"},
-            "config.json names code of its own (auto_map), which is not run",
+            "it names code of its own (auto_map), which is not run",
         ),
+        ({"config.json": LAYERS_LIE}, "transformers cannot read its config.json: Class validation error"),
         ({"adapter_config.json": "{}"}, "holds an adapter beside the model"),
         ({"model.safetensors.index.json": '{"weight_map": {}}'}, "names no weights"),
         ({"chat_template.jinja": "{{ messages[0].content }}"}, "chat template"),
@@ -525,6 +533,15 @@ def test_a_template_with_tokens_that_the_model_lacks_is_told(
     tokenizer.save_pretrained(adapter)
     assert main(words) == 2
     assert "the model has embeddings of" in capsys.readouterr().err
+
+
+def test_peft_looks_at_the_disk_as_well(
+    tmp_path: Path, bfloat16: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, words = elsewhere(tmp_path, bfloat16)
+    monkeypatch.setattr(output, "_SPARE", 1 << 60)
+    assert main([*words, "--engine", "peft"]) == 2
+    assert "the disk has" in capsys.readouterr().err
 
 
 def test_several_adapters_are_not_rounded_several_times_by_peft(

@@ -311,4 +311,4 @@ def test_mistakes_of_a_user_are_one_line(
     broken = Path(shutil.copytree(right, tmp_path / "broken"))
     (broken / "config.json").write_text("{")
     assert main(words(tmp_path, base, source, broken)) == 2
-    assert f"{broken}: transformers has no such model" in capsys.readouterr().err
+    assert f"{broken}: transformers cannot read its config.json" in capsys.readouterr().err

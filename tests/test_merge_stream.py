@@ -240,6 +240,13 @@ def test_a_disk_that_is_too_small_is_noticed_first(
     assert not list((tmp_path / ".merged.partial").glob("*.safetensors"))
 
 
+def test_an_index_with_odd_metadata_is_written_anew(tmp_path: Path, broken: Path, adapter: Path) -> None:
+    index = json.loads((broken / INDEX).read_text())
+    (broken / INDEX).write_text(json.dumps(index | {"metadata": ["odd"]}))
+    merged(broken, tmp_path / "merged", adapter, dtype="float32")
+    assert json.loads((tmp_path / "merged" / INDEX).read_text())["weight_map"] == index["weight_map"]
+
+
 def test_a_disk_that_takes_a_part_at_a_time_gets_all(
     tmp_path: Path, base: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
