@@ -15,7 +15,7 @@ from toolwright.artifacts import Manifest, fingerprint, manifest_path
 from toolwright.cli import main
 from toolwright.config import RunConfig
 from toolwright.config_file import load_config
-from toolwright.devices import GIB, TABLE, Device, find_device, here, listed_as
+from toolwright.devices import GIB, TABLE, Device, find_device, here, listed_as, memory_here
 from toolwright.errors import ModelError
 from toolwright.footprint import architecture, empty_model, parameters, with_adapter
 from toolwright.plan import make_plan
@@ -146,6 +146,13 @@ def test_a_merge_proves_whole_models_where_they_fit_and_layers_elsewhere(llama: 
     for config, device in ((RunConfig(), narrow), (config_of("merge.parity=layers"), roomy)):
         memory = merge_memory(config, llama, device)
         assert memory.total - memory.parts["mapped files"] < 4 * GIB
+
+
+def test_a_proof_on_logits_that_has_no_room_in_float32_holds_the_model_as_it_is_stored(llama: Models) -> None:
+    narrow = Device("x", "x", 24, 1, 1, 1, cpu=True)
+    memory = merge_memory(config_of("merge.parity=logits"), llama, narrow)
+    assert memory.parts["weights"] == 2 * llama.total
+    assert memory.notes == ["the proof holds a whole model as stored"]
 
 
 def test_training_time_is_operations_over_the_rate(llama: Models) -> None:
@@ -310,6 +317,24 @@ def test_the_table_is_sorted_and_its_names_say_their_memory() -> None:
         named = float(device.name.rsplit("-", 1)[1].removesuffix("gb"))
         assert 0.9 * named <= device.memory_gib <= named
         assert device.tflops > device.tflops_float32
+
+
+def test_a_container_has_no_more_memory_than_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("toolwright.devices._CONTAINER_LIMITS", (str(tmp_path / "none"), str(limit)))
+    limit.write_text("max\n")
+    whole = memory_here()
+    assert whole > 2**28
+    limit.write_text(f"{2**27}\n")
+    assert memory_here() == 2**27
+
+
+def test_a_model_that_our_engine_refuses_is_said_before_it_is_trained(tmp_path: Path) -> None:
+    shape = {"model_type": "gemma3_text", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+             "num_key_value_heads": 1, "head_dim": 32, "intermediate_size": 64, "vocab_size": 128}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(shape))
+    plan = make_plan(config_of(f"model={tmp_path}", f"runs_dir={tmp_path}", "plan.device=t4-16gb"))
+    assert any(note.startswith("cannot be played: has layers of type sliding") for note in plan.stages[2].notes)
 
 
 def test_here_is_measured() -> None:

@@ -1,6 +1,7 @@
 """Devices to plan for: a table from data sheets, and what this machine measures of itself.
 
-Reads nothing; ``here`` asks the GPU's driver, or times a matrix product and a copy on the CPU for a second.
+``here`` asks the GPU's driver, or times a matrix product and a copy on the CPU for a second; reads the limit of the
+container it is in.
 """
 
 import difflib
@@ -9,6 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from toolwright.errors import ConfigError
 
@@ -17,6 +19,7 @@ HERE = "here"
 _PROBE_S = 0.4
 _PROBE_SIZE = 1024
 _COPY_BYTES = 64 * 2**20
+_CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 @dataclass(frozen=True)
@@ -97,17 +100,28 @@ def here(threads: int | None = None) -> Device:
 
     if torch.cuda.is_available():
         return _gpu_here()
-    import psutil
-
     before = torch.get_num_threads()
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     try:
         fast, plain, bandwidth = _rate(torch.bfloat16), _rate(torch.float32), _copy_rate()
     finally:
         torch.set_num_threads(before)
-    memory_gib = psutil.virtual_memory().total / GIB
+    memory_gib = memory_here() / GIB
     title = f"this machine's CPU ({threads or len(os.sched_getaffinity(0))} threads)"
     return Device(HERE, title, memory_gib, fast, plain, bandwidth, cpu=True, origin="measured")
+
+
+def memory_here() -> float:
+    """Bytes that this process may have at most: the machine's, or those of its container."""
+    import psutil
+
+    limits = [float(psutil.virtual_memory().total)]
+    for name in _CONTAINER_LIMITS:
+        try:
+            limits.append(float(Path(name).read_text(encoding="ascii")))
+        except (OSError, ValueError):  # no container, or one without a limit ("max")
+            continue
+    return min(limits)
 
 
 def _gpu_here() -> Device:

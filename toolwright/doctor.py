@@ -22,6 +22,7 @@ from rich.table import Table
 from toolwright.command import Option, parse_with_options, run_command
 from toolwright.config import RunConfig
 from toolwright.config_file import find_file
+from toolwright.devices import memory_here
 from toolwright.doctor_packages import Finding, packages, spec_exists
 from toolwright.doctor_vllm import find_vllm
 
@@ -117,7 +118,9 @@ def _memory() -> str:
     import psutil
 
     memory = psutil.virtual_memory()
-    return f"{memory.available / GIB:.0f} of {memory.total / GIB:.0f} GiB free"
+    most = memory_here()
+    limit = f", of which a container may have {most / GIB:.1f}" if most < memory.total else ""
+    return f"{memory.available / GIB:.0f} of {memory.total / GIB:.0f} GiB free{limit}"
 
 
 def _gpu_cure() -> str:

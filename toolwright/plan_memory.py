@@ -171,18 +171,22 @@ def _branches(rollouts: int, group: int, prompt: int, answer: int) -> tuple[Segm
 
 
 def merge_memory(config: RunConfig, models: Models, device: Device) -> Memory:
-    """Memory of a merge and of its proof, which holds a whole model in float32 where that fits.
+    """Memory of a merge and of its proof, which holds a whole model, in float32 where that fits.
 
     On a CPU the files of base and merged model are mapped: their pages count as resident, and are given back when the
     system wants them, so they never are what does not fit.
     """
-    total = 4.0 * models.total
-    whole = config.merge.engine == "peft" or config.merge.parity == "logits"
-    layers = config.merge.parity == "layers" or (total * 1.2 + GIB > device.memory and not whole)
-    text = models.text
-    largest = total / text.num_hidden_layers + 4.0 * text.vocab_size * text.hidden_size
+    roomy = 4.0 * models.total * 1.2 + GIB <= device.memory
+    asked = config.merge.engine == "peft" or config.merge.parity == "logits"
+    layers = config.merge.parity == "layers" or not (roomy or asked)
+    total, text = (4.0 if roomy else 2.0) * models.total, models.text
+    largest = 4.0 * models.total / text.num_hidden_layers + 4.0 * text.vocab_size * text.hidden_size
     held = {"weights": largest if layers else total, "blocks": BLOCKS}
-    note = "proof a layer at a time" if layers else "the proof holds a whole model in float32"
+    note = (
+        "proof a layer at a time"
+        if layers
+        else f"the proof holds a whole model {'in float32' if roomy else 'as stored'}"
+    )
     if not device.cpu:
         return Memory({**held, "runtime": OVERHEAD}, [note])
     files = min(2 * 2.0 * models.total, max(0.0, device.memory / 2 - held["weights"]))

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from toolwright.config import RunConfig
 from toolwright.devices import TABLE
-from toolwright.errors import ConfigError
+from toolwright.engine.fitness import check_architecture
+from toolwright.errors import ConfigError, ModelError
 from toolwright.model import DTYPES
 from toolwright.plan_check import check
 from toolwright.plan_cure import Change, find_cure
@@ -120,8 +121,17 @@ def plan_rl(site: Site) -> StagePlan:
         cure=[] if site.fits(memory) else _cure(site, _rl, _RL_CHANGES),
         tokens={"rollouts": settings.steps * batch * sampled, "rollout prompts": settings.steps * prompts},
         disk_bytes=4.0 * models.trainable * (1 + 3),
-        notes=["without what tools take"],
+        notes=[*_refusal(site, length), "without what tools take"],
     )
+
+
+def _refusal(site: Site, length: float) -> list[str]:
+    """What our own engine would say of the model, which plays the rollouts."""
+    try:
+        check_architecture(site.rl.text, round(length))
+    except ModelError as error:
+        return [f"cannot be played: {str(error).partition(':')[2].partition(';')[0].strip()}"]
+    return []
 
 
 def _rl(site: Site) -> Memory:
