@@ -217,6 +217,7 @@ async def report(
     sizes, pauses = [size for _, size, _ in seen], sorted(pause for *_, pause in seen)
     warm = [size for at, size, _ in seen if at >= WARM_UP_S] or sizes[-1:]
     growth = warm[-1] - warm[0]
+    steps = [f"{size:.0f}" for number, size in enumerate(sizes) if number % 30 == 0]
     flat = growth <= GROWTH_MIB
     print(
         f"{tally.asked} requests in {took_s:.0f} s ({tally.right / took_s:.1f} answers/s): {tally.right} right, "
@@ -225,6 +226,7 @@ async def report(
         f"different {tally.different}\n"
         f"memory (MiB): {start_mib:.0f} at the start, {warm[0]:.0f} after warm-up, {warm[-1]:.0f} at the end, "
         f"{max(sizes):.0f} at most; {'flat' if flat else f'grew by {growth:.0f}'}\n"
+        f"every half minute: {' '.join(steps)}\n"
         f"health answered in {pauses[len(pauses) // 2]:.3f} s, at most {pauses[-1]:.3f} s\n"
         f"afterwards: {health}"
     )

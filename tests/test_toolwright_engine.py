@@ -18,6 +18,7 @@ from peft import LoraConfig, get_peft_model
 
 from toolwright.engine import AsyncEngine, Engine, GenerationRequest, TextStream
 from toolwright.engine.cache import CHUNK, Prefixes
+from toolwright.engine.dense import few
 from toolwright.engine.runner import Runner
 from toolwright.engine.sampling import sample_tokens
 from toolwright.engine.shared import SharedRunner
@@ -357,6 +358,28 @@ def test_the_fast_runner_computes_what_prompts_share_once(small_model_dir: Path)
         others, logits = engine._runner.admit(prompts[1:], 1)
         again, _ = engine._runner.admit([((*shared, *range(500, 700)), 5)], 6)
     assert (first, others, len(logits), again) == (202, 5 * (202 - 192), 5, 400 - 192)
+
+
+def test_prompts_that_end_at_the_limit_go_together_with_others(small_model_dir: Path) -> None:
+    engine = Engine.load(small_model_dir, max_tokens_total=128, exact=False)
+    longest, other = tuple(range(120)), tuple(range(300, 360))
+    with engine._runner.ready():
+        engine._runner.admit([(longest, 8)], 0)
+        computed, logits = engine._runner.admit([(longest, 8), (other, 8)], 0)
+    assert (computed, len(logits)) == (120 - 96 + 60, 2)
+
+
+def test_the_fast_runner_computes_in_few_shapes(small_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine.load(small_model_dir, max_batch=48, exact=False)
+    assert isinstance(engine._runner, SharedRunner)
+    network, counts = engine._runner.network, set[int]()
+    turn = network._turn
+    monkeypatch.setattr(network, "_turn", lambda x, *rest: (counts.add(len(x)), turn(x, *rest))[1])
+    engine.generate(some_requests(150, seed=8))
+    assert counts == {few(count) for count in counts}
+    assert len(counts) < 40
+    assert [few(count) for count in (1, 8, 9, 33, 1000)] == [1, 8, 10, 40, 1024]
+    assert all(count <= few(count) <= 1.25 * count for count in range(1, 2000))
 
 
 def test_the_fast_runner_sees_training_between_calls(small_model_dir: Path) -> None:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from toolwright.engine.attention import attend_with_trunk, trunk_mask
-from toolwright.engine.cache import KeyValues, Piece, Prefixes, pad_length
-from toolwright.engine.dense import Attend, DenseNetwork, suits
+from toolwright.engine.cache import PAD, KeyValues, Piece, Prefixes
+from toolwright.engine.dense import Attend, DenseNetwork, few, suits
 
 PIECE = 32
 """Tokens of a prompt that are remembered together."""
@@ -24,6 +24,8 @@ SHORT = 2 * PIECE
 """Prompts of which so many tokens are not known yet go through the model together."""
 LONG_STEP = 256
 """Tokens of a longer prompt that go through the model at once."""
+FEWEST_TOKENS = 8
+"""Tokens that a row of prompts has at least, for few shapes."""
 FEWEST_PIECES = 2
 PREFIX_BYTES = 512 * 2**20
 
@@ -189,7 +191,7 @@ class SharedRunner:
         """Compute what is not known; the hidden states at the ends, (R, C)."""
         longest = max(prompt.left for prompt in wave)
         for begin in range(0, longest, LONG_STEP):
-            width = min(LONG_STEP, longest - begin)
+            width = few(max(FEWEST_TOKENS, min(LONG_STEP, longest - begin)))
             tokens = [list(prompt.ids[prompt.start + begin :][:width]) for prompt in wave]
             hidden_RNC = self._forward(
                 [ids + [0] * (width - len(ids)) for ids in tokens], [prompt.start + begin for prompt in wave], first
@@ -206,8 +208,11 @@ class SharedRunner:
 
     def decode(self, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
         """One more token for each of the first slots, written at its position: logits that follow it, (R, V)."""
-        hidden_RNC = self._forward([[token] for token in tokens], positions, 0)
-        return self.network.logits(hidden_RNC[:, 0])
+        keys, _ = self._slots.held()
+        live, rows = len(tokens), min(few(len(tokens)), keys.shape[1])
+        self._offsets[live:rows] = spare = [0] * (rows - live)  # rows of slots that are free
+        hidden_RNC = self._forward([[token] for token in (*tokens, *spare)], [*positions, *spare], 0)
+        return self.network.logits(hidden_RNC[:, 0])[:live]
 
     def _forward(self, ids: Sequence[Sequence[int]], starts: Sequence[int], first: int) -> Tensor:
         """Tokens (R, N) of the slots from ``first`` on, from positions ``starts`` on: hidden states (R, N, C)."""
@@ -215,7 +220,8 @@ class SharedRunner:
         positions_RN = torch.tensor(starts)[:, None] + torch.arange(width)
         offsets = self._offsets[first : first + rows]
         attend = self._attention(positions_RN, offsets, first, max(a - b for a, b in zip(starts, offsets)) + width)
-        hidden_NC = self.network.forward(torch.tensor(ids).flatten(), positions_RN.flatten(), attend)
+        seen_RN = positions_RN.clamp(max=self.network.length - 1)  # what fills a row may stand beyond the end
+        hidden_NC = self.network.forward(torch.tensor(ids).flatten(), seen_RN.flatten(), attend)
         return hidden_NC.view(rows, width, -1)
 
     def _attention(self, positions_RN: Tensor, offsets: Sequence[int], first: int, length: int) -> Attend:
@@ -223,10 +229,10 @@ class SharedRunner:
         rows, width = positions_RN.shape
         offsets_R = torch.tensor(offsets)
         own_RN, rows_R1 = positions_RN - offsets_R[:, None], torch.arange(first, first + rows)[:, None]
-        length = pad_length(length)
+        all_keys, all_values = self._slots.held()
+        length = min(PAD * few(-(-length // PAD)), all_keys.shape[3])
         trunk = self._trunk if any(offsets) else None
         mask = trunk_mask(own_RN, length, offsets_R > 0, trunk.length if trunk else 0, self.network.model.dtype)
-        all_keys, all_values = self._slots.held()
         heads, groups = self.network.key_heads, self.network.heads // self.network.key_heads
         split = (rows, width, heads, groups, self.network.width)
 
