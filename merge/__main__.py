@@ -2,7 +2,8 @@
 
 Reads a base model and ``rl/adapter`` or ``sft/adapter`` of the run, or any adapters; writes ``merged/`` (a standalone
 Hugging Face model with a card) and ``parity.json``. A merge that was stopped goes on with the next file of weights on
-the same command. Exit code 1 when parity fails: then there is no merged model.
+the same command. Exit code 1 when parity fails: then there is no merged model. Without a config.yaml, an adapter that
+is no run's keeps the types of its base, and needs --out.
 """
 
 import dataclasses

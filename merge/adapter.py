@@ -71,7 +71,7 @@ class Adapter:
         """Rank and factor of a module's update, as PEFT finds them."""
         rank = int(_of_pattern(self.settings, "rank_pattern", "r", module))
         alpha = float(_of_pattern(self.settings, "alpha_pattern", "lora_alpha", module))
-        scale = alpha / rank**0.5 if self.settings.get("use_rslora") else alpha / rank
+        scale = alpha / math.sqrt(rank) if self.settings.get("use_rslora") else alpha / rank
         return rank, scale * self.source.weight
 
     def tensors(self) -> Iterator[Stored]:

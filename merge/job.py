@@ -180,6 +180,8 @@ def require_place(order: Order, replace: bool) -> None:
             raise ConfigError(
                 f"merge.out: {output} is, holds or lies within {source}, which is merged; name a directory beside it"
             )
+    if place.is_mount():
+        raise ConfigError(f"merge.out: {output} is where a disk begins, which nothing can replace; name {output}/NAME")
     ours = replace or read_manifest(output) is not None or applied_before(order.parity)
     if output.exists() and not ours and (not output.is_dir() or any(output.iterdir())):
         raise ArtifactError(f"{output}: is there, and no merge made it; name another --out, or add --replace")

@@ -322,6 +322,7 @@ def test_what_is_merged_is_never_written_over(
         ("file/merged", "(File exists); name another place: --out PATH"),
         ("x" * 250, "File name too long"),
         ("/proc/1/merged", "cannot be made"),
+        ("/proc", "name /proc/NAME"),
         (".", "is no name for a directory"),
         ("/", "is no name for a directory"),
         ("~/merged", "is no name for a directory"),

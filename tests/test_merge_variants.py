@@ -1,6 +1,7 @@
 """Every kind of LoRA that streaming merges, held against PEFT: bit for bit where PEFT rounds once."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import torch
 from merging import by_peft, convert, differing, make_adapter, merged, tensors_of
 
-from merge.adapter import Source
+from merge.adapter import Adapter, Source
 from toolwright.errors import ModelError
 from toolwright.model import load_adapter, load_model
 
@@ -259,3 +260,8 @@ def test_a_setting_that_is_not_known_is_refused_by_name(
     path.write_text(json.dumps(json.loads(path.read_text()) | setting))
     with pytest.raises(ModelError, match=f"{next(iter(setting))}: .* which streaming does not know"):
         merged(bases(), tmp_path / "merged", adapter)
+
+
+def test_the_scale_of_a_large_rank_is_that_of_peft() -> None:
+    settings = {"r": 2921, "lora_alpha": 1, "use_rslora": True}
+    assert Adapter(Source(Path()), settings, {}, {}).rank_and_scale("x") == (2921, 1 / math.sqrt(2921))
