@@ -209,4 +209,5 @@ async def _write_choice(
 
 
 def _event(body: dict[str, Any]) -> str:
-    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
+    # In ASCII: many clients split lines as Python does, also at U+2028 and its like, which JSON leaves as they are.
+    return f"data: {json.dumps(body)}\n\n"

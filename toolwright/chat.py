@@ -144,7 +144,7 @@ class OpenAIChat:
         async with completions.with_streaming_response.create(**body, stream=True) as raw:
             if "text/event-stream" not in raw.headers.get("content-type", ""):
                 return str(await raw.text())  # an endpoint that does not stream
-            return await read_stream(raw.iter_lines(), StreamedCompletion(self._on_text, self.dialect, tools), self.url)
+            return await read_stream(raw.iter_bytes(), StreamedCompletion(self._on_text, self.dialect, tools), self.url)
 
     def _explain_status(self, error: "openai.APIStatusError") -> str:
         status = error.status_code

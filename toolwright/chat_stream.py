@@ -94,14 +94,14 @@ def without_problems(content: str, problems: Sequence[Problem]) -> str:
     return content
 
 
-async def read_stream(lines: AsyncIterator[str], completion: StreamedCompletion, url: str) -> str:
-    """Feed server-sent events into a completion; gives its body.
+async def read_stream(pieces: AsyncIterator[bytes], completion: StreamedCompletion, url: str) -> str:
+    """Feed server-sent events, in pieces as they come, into a completion; gives its body.
 
     Raises:
         EndpointError: the endpoint reports an error, sends nonsense, or breaks off.
     """
     try:
-        async for line in lines:
+        async for line in _lines(pieces):
             data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
             if data and data != "[DONE]":
                 _feed(completion, json.loads(data), url)
@@ -117,6 +117,16 @@ async def read_stream(lines: AsyncIterator[str], completion: StreamedCompletion,
     if not completion.is_complete:
         raise EndpointError(_broken_off(url, "no reason for its end came"))
     return completion.body()
+
+
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[str]:
+    """Lines by line feeds alone: ``str.splitlines`` also splits at U+2028 and its like, which JSON texts hold."""
+    rest = b""
+    async for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace")
+    yield rest.decode(errors="replace")
 
 
 def _feed(completion: StreamedCompletion, event: Any, url: str) -> None:
