@@ -20,7 +20,7 @@ from toolwright.errors import ArtifactError, ModelError
 _KEY = ".key"
 _TOKENIZER = ("tokenizer", "special_tokens_map", "added_tokens", "vocab.", "merges.", "spiece.", "sentencepiece.")
 _TEMPLATE = ("chat_template", "additional_chat_templates")
-_NOT_THE_MODELS = ("README.md", ".gitattributes", ".cache", ".git", "original", "onnx", "config.json")
+_NOT_THE_MODELS = ("README.md", ".gitattributes", ".cache", ".git", "original", "onnx")
 _CHECKPOINT = "checkpoint-"
 _WEIGHTS = (".safetensors", ".bin", ".index.json", ".jsonl", ".pth", ".pt", ".gguf", ".h5", ".msgpack", ".onnx")
 _SPARE = 64 * 2**20
@@ -148,13 +148,9 @@ def copy_beside(base: Path, adapters: Sequence[Path], directory: Path) -> None:
     a chat template of its own, must not win over it.
     """
     trained = next((path for path in reversed(adapters) if (path / "tokenizer_config.json").is_file()), None)
+    replaced = ("config.json",) if trained is None else ("config.json", *_TOKENIZER, *_TEMPLATE)
     for file in sorted(base.iterdir()):
-        ours = not file.name.startswith(_CHECKPOINT) and file.name not in _NOT_THE_MODELS
-        if (
-            ours
-            and not file.name.endswith(_WEIGHTS)
-            and (trained is None or not file.name.startswith(_TOKENIZER + _TEMPLATE))
-        ):
+        if not file.name.startswith(replaced):
             _copy(file, directory / file.name)
     for file in sorted(trained.iterdir()) if trained is not None else ():
         if file.name.startswith((*_TOKENIZER, *_TEMPLATE, "generation_config")):
@@ -162,13 +158,20 @@ def copy_beside(base: Path, adapters: Sequence[Path], directory: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy content, not permissions, as a base may be read-only; links are followed, those to nowhere left out."""
-    if source.is_dir():
+    """Copy a file or a directory but for what is no part of a model or its weights.
+
+    Content and not permissions, as a base may be read-only. A link to a file is followed; one to a directory, which may
+    be around it, is not.
+    """
+    name = source.name
+    if name in _NOT_THE_MODELS or name.startswith(_CHECKPOINT) or name.endswith(_WEIGHTS):
+        return
+    if source.is_file():
+        shutil.copyfile(source, target)
+    elif source.is_dir() and not source.is_symlink():
         target.mkdir(exist_ok=True)
         for file in source.iterdir():
             _copy(file, target / file.name)
-    elif source.is_file():
-        shutil.copyfile(source, target)
 
 
 def write_config(base: Path, directory: Path, changes: Mapping[str, Any], dtype: str) -> None:

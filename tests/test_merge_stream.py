@@ -273,16 +273,25 @@ def test_what_stands_beside_the_weights_is_copied_and_what_others_left_is_not(
     tmp_path: Path, broken: Path, adapter: Path
 ) -> None:
     kept = ("LICENSE", "modeling_x.py", "figures/a b.png")
-    left = ("README.md", "pytorch_model.bin", "checkpoint-5/model.safetensors", "original/a.pth", ".cache/x", "x.gguf")
+    left = (
+        "README.md",
+        "pytorch_model.bin",
+        "checkpoint-5/model.safetensors",
+        "original/a.pth",
+        ".cache/x",
+        "x.gguf",
+        "fp16/a.bin",
+    )
     for name in (*kept, *left):
         (broken / name).parent.mkdir(exist_ok=True)
         (broken / name).write_text(name)
     (broken / "dangling").symlink_to("/nowhere")
+    (broken / "latest").symlink_to(broken)
     (broken / "figures").chmod(0o555)
     merged(broken, tmp_path / "merged", adapter)
     files = {str(file.relative_to(tmp_path / "merged")) for file in (tmp_path / "merged").rglob("*") if file.is_file()}
     assert set(kept) <= files
-    assert not {*left, "dangling"} & files
+    assert not {*left, "dangling", "latest/LICENSE"} & files
     assert (tmp_path / "merged/figures").stat().st_mode & 0o200  # what is read-only could never be replaced
 
 
