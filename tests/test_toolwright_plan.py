@@ -20,6 +20,7 @@ from toolwright.errors import ModelError
 from toolwright.footprint import architecture, empty_model, parameters, with_adapter
 from toolwright.plan import make_plan
 from toolwright.plan_cure import Change, find_cure
+from toolwright.plan_measured import rollout_tokens
 from toolwright.plan_memory import Models, cache_bytes, merge_memory, rl_memory, serve_memory, sft_memory
 from toolwright.plan_report import Plan
 from toolwright.plan_time import TRAIN_UTILISATION, Work, decode_s, step_s, train_s
@@ -360,6 +361,9 @@ def test_the_list_of_devices_is_printed(capsys: pytest.CaptureFixture[str]) -> N
         (["--device", "nonsense"], "'nonsense'; known: here, t4-16gb"),
         (["--device", "here", "--devices", "2"], "here is one CPU"),
         (["sft.data=no/such.jsonl"], "sft.data: no/such.jsonl: no such file"),
+        (["sft.data=[{path: no/such.jsonl}]"], "sft.data: no/such.jsonl: no such file"),
+        (["name=new", "tools.toolsets=[no_such_tools]"], "no_such_tools"),
+        (["name=new", "tools.sources=[no/such/tools]"], "no/such/tools"),
         (["--devices", "2", "serve.tensor_parallel=2", "serve.data_parallel=2"], "takes 4 devices"),
         (["--model", "./no/where"], "not a model directory"),
         (["--model", "nobody/has-this-model"], "neither a directory"),
@@ -468,6 +472,28 @@ def test_serving_is_placed_as_the_server_places_it(name: str, device: Device) ->
         assert fits
         assert (served.split, served.copies) == (placed.tensor_parallel, placed.data_parallel)
         assert served.conversations * served.longest == pytest.approx(placed.cache_tokens, rel=1e-3, abs=2)
+
+
+def test_more_copies_than_conversations_are_no_faster() -> None:
+    words = ["model=models/tiny", "plan.mean_tokens=300", "plan.device=b200-180gb", "sft.batch_size=1024"]
+    few, many = (make_plan(config_of(*words, f"plan.devices={count}")) for count in (16, 1024))
+    speeds = [next(note for note in plan.stages[4].notes if "tokens/s" in note) for plan in (few, many)]
+    assert speeds[0] == speeds[1]
+    most = config_of().eval.concurrency
+    times = [make_plan(config_of(*words, f"plan.devices={n}")).stages[5].time_s for n in (most, 1024)]
+    assert times[0] == times[1]
+
+
+def test_a_share_that_is_too_small_is_what_is_to_be_changed() -> None:
+    words = ["model=models/tiny", "plan.mean_tokens=300", "plan.device=t4-16gb", "serve.memory_share=0.05"]
+    assert make_plan(config_of(*words)).stages[4].cure[0] == "serve.memory_share=0.92"
+
+
+def test_metrics_that_are_no_numbers_are_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "t/rl/metrics.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"completion_tokens": "x"}\n{"completion_tokens": 40}\n{"completion_tokens": 60}\n{"step": 1}\n')
+    assert rollout_tokens(config_of(f"runs_dir={tmp_path}", "name=t")) == 50
 
 
 def test_a_server_that_would_get_more_than_its_share_does_not_fit(llama: Models) -> None:

@@ -1,9 +1,8 @@
 """Refuses settings of which a stage would say only when it starts that they do not go together. Reads nothing else."""
 
-from pathlib import Path
-
 from toolwright.config import RunConfig
 from toolwright.errors import ConfigError
+from toolwright.plan_tokens import data_files
 
 
 def check(config: RunConfig, devices: int | None) -> None:
@@ -30,8 +29,9 @@ def check(config: RunConfig, devices: int | None) -> None:
             f"data_gen.heldout_share {data.heldout_share} and data_gen.dev_share {data.dev_share} leave nothing to "
             "train on; lower one of them"
         )
-    if isinstance(sft.data, str) and not Path(sft.data).is_file():
-        raise ConfigError(f"sft.data: {sft.data}: no such file; name a JSONL file with conversations")
+    for path in data_files(config):
+        if not path.is_file():
+            raise ConfigError(f"sft.data: {path}: no such file; name a JSONL file with conversations")
     if devices is not None:
         _check_devices(config, devices)
 

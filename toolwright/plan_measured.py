@@ -69,7 +69,8 @@ def rollout_tokens(config: RunConfig) -> float | None:
     if not path.is_file():
         return None
     try:
-        lengths = [row["completion_tokens"] for _, row in read_rows(path) if "completion_tokens" in row]
+        found = [row.get("completion_tokens") for _, row in read_rows(path)]
     except DataError:  # a line that a kill cut short
         return None
+    lengths = [length for length in found if isinstance(length, int | float)]
     return sum(lengths) / len(lengths) if lengths else None

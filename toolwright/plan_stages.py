@@ -15,6 +15,7 @@ from toolwright.plan_cure import Change, find_cure
 from toolwright.plan_measured import rollout_tokens
 from toolwright.plan_memory import (
     ENGINE_SLOTS,
+    VLLM_SHARE,
     Memory,
     Served,
     merge_memory,
@@ -157,7 +158,7 @@ def plan_serve(site: Site) -> StagePlan:
     if not site.fits(served.memory):
         cure = _cure(site, _serve, _SERVE_CHANGES)
         return site.finish("serve", served.memory, None, served.devices, cure=cure)
-    notes = [f"{served.copies} copies, each on {_devices(served.split)}"] if served.devices > 1 else []
+    notes = [f"copies: {served.copies}, each on {_devices(served.split)}"] if served.devices > 1 else []
     each = " in each copy" if served.copies > 1 else ""
     notes += [
         f"conversations of {served.longest:,} tokens at once{each}: {int(served.conversations):,}",
@@ -178,7 +179,7 @@ def _speed(site: Site, served: Served, most: int) -> float:
     """Tokens that are written in a second on all devices, with as many as ``most`` conversations at once."""
     rows = served.at_once(site.talk.total, most)
     taken = decode_s(site.work, site.device, 1.0, rows, site.talk.total, _served_in(site), ours=_ours(site))
-    return served.devices / taken
+    return served.split * min(served.copies, most) / taken
 
 
 def _ours(site: Site) -> bool:
@@ -197,7 +198,8 @@ def plan_eval(site: Site) -> StagePlan:
     tasks = min(settings.n_tasks or site.counts.heldout, site.counts.heldout) * len(settings.models)
     written = tasks * talk.sampled
     read = tasks * (talk.total - talk.sampled)
-    taken = prefill_s(site.work, site.device, read, talk.total, _served_in(site)) / served.devices
+    busy = served.split * min(served.copies, settings.concurrency)
+    taken = prefill_s(site.work, site.device, read, talk.total, _served_in(site)) / busy
     taken += written / _speed(site, served, settings.concurrency)
     time_s = len(settings.models) * (START_S if _ours(site) else VLLM_START_S) + taken
     fits = site.fits(served.memory)
@@ -233,6 +235,7 @@ _RL_CHANGES = (
 _MERGE_CHANGES = (Change("merge.parity", lambda config: "layers"),)
 _SERVE_CHANGES = (
     Change("serve.max_batch", lambda config: 8),
+    Change("serve.memory_share", lambda config: VLLM_SHARE if config.serve.memory_share else None),
     Change("serve.max_model_len", lambda config: 8192),
     Change("serve.max_model_len", lambda config: 4096),
 )

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from toolwright.artifacts import read_lines, read_manifest, read_rows
+from toolwright.command import USER_ERROR
 from toolwright.config import RunConfig
-from toolwright.errors import DataError, ModelError
+from toolwright.errors import ConfigError, DataError, ModelError
 from toolwright.records import Conversation
 from toolwright.stage import run_dir
 
@@ -82,6 +83,7 @@ def mean_talk(config: RunConfig) -> Talk:
     """The mean conversation of a run.
 
     Raises:
+        ConfigError: the tools that it names are not there.
         DataError: a line of the run's conversations is broken.
     """
     path = _data_file(config)
@@ -94,10 +96,16 @@ def mean_talk(config: RunConfig) -> Talk:
     return talk.scaled(config.plan.mean_tokens) if config.plan.mean_tokens else talk
 
 
+def data_files(config: RunConfig) -> list[Path]:
+    """The files that ``sft.data`` names."""
+    named = config.sft.data
+    return [Path(named)] if isinstance(named, str) else [Path(source.path) for source in named or ()]
+
+
 def _data_file(config: RunConfig) -> Path | None:
-    """The training conversations, of the run or of ``sft.data``."""
-    named = config.sft.data if isinstance(config.sft.data, str) else None
-    names = [Path(named)] if named else [run_dir(config) / "train.jsonl", run_dir(config) / "conversations.jsonl"]
+    """The training conversations: the first that ``sft.data`` names, or the run's."""
+    run = run_dir(config)
+    names = data_files(config) or [run / "train.jsonl", run / "conversations.jsonl"]
     return next((path for path in names if path.is_file()), None)
 
 
@@ -191,13 +199,22 @@ def _tool_tokens(config: RunConfig) -> tuple[float, str]:
 
 @cache
 def _tool_sizes(toolsets: tuple[str, ...], sources: tuple[str, ...]) -> tuple[int, ...]:
-    """Characters of each tool's schema, as models get it; nothing if the tools cannot be listed."""
+    """Characters of each tool's schema, as models get it; nothing if the tools cannot be listed.
+
+    Raises:
+        ConfigError: there are no such tools.
+    """
     flags = [word for name in toolsets for word in ("--toolset", name)]
     flags += [word for name in sources for word in ("--tools", name)]
     command = [sys.executable, "-m", "mcpserver", "list", "--json", *flags]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_TOOLS_TIMEOUT_S, check=True)
         listed: list[Mapping[str, Any]] = json.loads(done.stdout)
+    except subprocess.CalledProcessError as error:
+        if error.returncode == USER_ERROR:
+            said = error.stderr.decode(errors="replace").strip().splitlines() or ["no such tools"]
+            raise ConfigError(said[-1].removeprefix("error: ")) from None
+        return ()
     except (OSError, subprocess.SubprocessError, ValueError):
         return ()
     keys = ("name", "description", "parameters")
