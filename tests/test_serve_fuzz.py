@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def requests(draw: st.DrawFn) -> tuple[str, bytes]:
     base, names = FIELDS[path]
     body = json.loads(json.dumps(base))
     for name in draw(st.lists(st.sampled_from(sorted(PLAUSIBLE.keys() & names.split())), max_size=5)):
-        body[name] = draw(PLAUSIBLE[name])
+        body[name] = deepcopy(draw(PLAUSIBLE[name]))  # what is sampled is the same object each time, and may be spoilt
     for _ in range(draw(st.integers(0, 2))):
         if draw(st.booleans()):
             body[draw(st.sampled_from(names.split()))] = draw(VALUES)
