@@ -15,7 +15,7 @@ from toolwright.artifacts import fingerprint, read_manifest, require
 from toolwright.config import RunConfig
 from toolwright.config_file import find_file
 from toolwright.errors import ArtifactError, ConfigError, ModelError
-from toolwright.model import adapter_settings, model_source
+from toolwright.model import adapter_base, model_source
 from toolwright.stage import Job, run_dir
 from toolwright.words import shorten
 
@@ -59,9 +59,8 @@ def read_order(config: RunConfig) -> Order:
             )
     sources = tuple(Source(_adapter(config, name), weight) for name, weight in named)
     _require_once(sources)
-    own = not config.merge.base and is_foreign(config)
-    base = _own_base(sources[0].directory) if own else config.merge.base and model_source(config.merge.base)
-    return Order(base or model_source(config.model), sources, _output(config), config.merge.out is None)
+    base = config.merge.base or (is_foreign(config) and _own_base(sources[0].directory)) or config.model
+    return Order(model_source(base), sources, _output(config), config.merge.out is None)
 
 
 def _named(config: RunConfig) -> list[tuple[str, float]]:
@@ -92,16 +91,18 @@ def _require_once(sources: Sequence[Source]) -> None:
             )
 
 
-def _own_base(adapter: Path) -> Path | str | None:
-    """The base that an adapter names."""
-    named = adapter_settings(adapter).get("base_model_name_or_path")
+def _own_base(adapter: Path) -> str | None:
+    """The base that an adapter names, if that is there."""
+    named = adapter_base(adapter)
     try:
-        return model_source(named) if named else None
+        if named:
+            model_source(named)
     except ModelError:
         raise ModelError(
             f"{adapter}: was trained on {named}, says its adapter_config.json, which is not there; name the base: "
             "--base DIR"
         ) from None
+    return named
 
 
 def _output(config: RunConfig) -> Path:
@@ -144,7 +145,7 @@ def _adapter(config: RunConfig, name: str) -> Path:
     path = find_file(Path(name))
     if not _is_adapter(name):
         raise ModelError(f"{name}: not an adapter directory (no adapter_config.json); use sft, rl, or a directory")
-    named = adapter_settings(path).get("base_model_name_or_path")
+    named: object = adapter_base(path)
     if not isinstance(named, str | None):
         raise ModelError(
             f"{path}/adapter_config.json: base_model_name_or_path is {shorten(named)}, expected the name of a model"

@@ -119,7 +119,7 @@ def _files(directory: Path) -> tuple[list[str], Mapping[str, Any], Mapping[str, 
     if index.is_file():
         try:
             content = json.loads(index.read_text(encoding="utf-8"))
-            homes = dict(content["weight_map"])
+            homes, metadata = dict(content["weight_map"]), dict(content.get("metadata") or {})
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{index}: not an index of weights ({error}); get the model anew") from None
         if not homes:
@@ -127,8 +127,7 @@ def _files(directory: Path) -> tuple[list[str], Mapping[str, Any], Mapping[str, 
         wrong = next((name for name in homes.values() if not isinstance(name, str) or Path(name).name != name), None)
         if wrong is not None:
             raise ModelError(f"{index}: {shorten(wrong)} is not the name of a file beside it")
-        metadata = content.get("metadata")
-        return sorted(set(homes.values())), metadata if isinstance(metadata, dict) else {}, homes
+        return sorted(set(homes.values())), metadata, homes
     if (directory / SINGLE).is_file():
         return [SINGLE], {}, {}
     other = next((file.name for file in sorted(directory.glob("*.bin"))), None)

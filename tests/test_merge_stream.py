@@ -240,11 +240,11 @@ def test_a_disk_that_is_too_small_is_noticed_first(
     assert not list((tmp_path / ".merged.partial").glob("*.safetensors"))
 
 
-def test_an_index_with_odd_metadata_is_written_anew(tmp_path: Path, broken: Path, adapter: Path) -> None:
-    index = json.loads((broken / INDEX).read_text())
-    (broken / INDEX).write_text(json.dumps(index | {"metadata": ["odd"]}))
-    merged(broken, tmp_path / "merged", adapter, dtype="float32")
-    assert json.loads((tmp_path / "merged" / INDEX).read_text())["weight_map"] == index["weight_map"]
+@pytest.mark.parametrize("odd", [{"metadata": ["odd"]}, {"weight_map": ["odd"]}, {"weight_map": {}}])
+def test_what_is_no_index_is_named(tmp_path: Path, broken: Path, adapter: Path, odd: dict[str, object]) -> None:
+    (broken / INDEX).write_text(json.dumps(json.loads((broken / INDEX).read_text()) | odd))
+    with pytest.raises(ModelError, match=rf"{INDEX}: .*get the model anew"):
+        merged(broken, tmp_path / "merged", adapter)
 
 
 def test_a_disk_that_takes_a_part_at_a_time_gets_all(
