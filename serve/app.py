@@ -28,19 +28,6 @@ from toolwright.errors import ToolwrightError
 from toolwright.words import shorten
 
 
-def build_gate(
-    engine: Engine, name: str, api_key: str | None = None, section: ServeConfig | None = None, **options: Any
-) -> Gate:
-    """The application that serves ``engine`` as ``name``, with the gate before it; ``options`` as for ``open_gate``.
-
-    Raises:
-        ModelError: the model writes calls in no form that we can read.
-    """
-    gate = Gate(None, api_key)
-    open_gate(gate, engine, name, section or ServeConfig(), **options)
-    return gate
-
-
 def open_gate(
     gate: Gate, engine: Engine, name: str, section: ServeConfig, template_kwargs: Mapping[str, Any] | None = None
 ) -> Starlette:

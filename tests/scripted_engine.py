@@ -11,9 +11,11 @@ from typing import Any
 import openai
 import uvicorn
 
-from serve.app import build_gate
+from serve.app import open_gate
 from serve.connections import Connection
+from serve.gate import Gate
 from serve.server import address, listen
+from toolwright.config import ServeConfig
 from toolwright.engine import Event, GenerationRequest, GenerationResult
 from toolwright.engine.core import cut_at
 from toolwright.engine.text import decode
@@ -84,10 +86,13 @@ class ScriptedEngine:
 
 
 @contextmanager
-def running(engine: Any, **options: Any) -> Iterator[str]:
+def running(
+    engine: Any, api_key: str | None = None, section: ServeConfig | None = None, **options: Any
+) -> Iterator[str]:
     """Serve an engine from a thread; yields the URL."""
     with listen("127.0.0.1", 0) as listener:
-        gate = build_gate(engine, "m", **options)
+        gate = Gate(api_key=api_key)
+        open_gate(gate, engine, "m", section or ServeConfig(), **options)
         server = uvicorn.Server(uvicorn.Config(gate, http=Connection, lifespan="on", log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

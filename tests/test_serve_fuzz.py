@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serve.app import build_gate
+from serve.app import open_gate
+from serve.gate import Gate
 from toolwright.config import ServeConfig
 from toolwright.engine import Engine
 
@@ -137,8 +138,8 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 @pytest.fixture(scope="module")
 def served(small_model_dir: Path) -> Iterator[tuple[httpx.AsyncClient, Run, Any]]:
     engine = Engine.load(small_model_dir, max_batch=8, max_tokens_total=160)
-    gate = build_gate(engine, "m", section=ServeConfig(max_body_mib=1))
-    app: Any = gate.app
+    gate = Gate()
+    app = open_gate(gate, engine, "m", ServeConfig(max_body_mib=1))
     with asyncio.Runner() as runner:
         context = app.router.lifespan_context(app)
         runner.run(context.__aenter__())
