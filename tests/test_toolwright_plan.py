@@ -496,6 +496,17 @@ def test_metrics_that_are_no_numbers_are_not_taken(tmp_path: Path) -> None:
     assert rollout_tokens(config_of(f"runs_dir={tmp_path}", "name=t")) == 50
 
 
+def test_our_own_server_keeps_what_it_keeps(llama: Models) -> None:
+    from serve.server import LONGEST
+    from toolwright.engine import runner, shared
+
+    cpu = Device("x", "x", 200, 1, 1, 1, cpu=True)
+    for words, kept in (("bfloat16", shared.PREFIX_BYTES), ("float32", runner.PREFIX_BYTES)):
+        served = serve_memory(config_of(f"serve.dtype={words}", "serve.max_batch=4"), llama, cpu)
+        assert served.longest == LONGEST
+        assert served.memory.parts["KV cache"] == 4 * cache_bytes(llama.text, LONGEST, words) + kept
+
+
 def test_a_server_that_would_get_more_than_its_share_does_not_fit(llama: Models) -> None:
     card = Device("x", "x", 24.0, 1, 1, 1)
     tokens = (0.92 * card.memory - 1.5 * GIB - 2 * llama.total) / 131_072

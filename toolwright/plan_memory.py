@@ -11,6 +11,10 @@ from typing import Any
 
 from toolwright.config import RunConfig, ServeConfig
 from toolwright.devices import GIB, Device
+from toolwright.engine.cache import PAD
+from toolwright.engine.fitness import FEWEST_ROWS
+from toolwright.engine.runner import PREFIX_BYTES
+from toolwright.engine.shared import PREFIX_BYTES as SHARED_PREFIX_BYTES
 from toolwright.footprint import ASSUMED_SHARE, FRAGMENTS, OVERHEAD, Setup, parameters, plan_memory
 from toolwright.model import DTYPES
 from toolwright.plan_tokens import Talk
@@ -24,9 +28,8 @@ HEAP_WASTE: Mapping[str, float] = {"sft": 0.45, "rl": 0.2}
 there too (glibc 2.36)."""
 ENGINE_SLOTS = 64
 """Rollouts that are decoded together. Source: rl/grpo.py."""
-PREFIX_BYTES, PAD, ROW_STEP = 256 * MIB, 64, 4
-"""Of our engine: known prompts that it keeps, positions and rows that it rounds up to. Source: toolwright/engine."""
-LONGEST_SERVED = 4096
+LONGEST_SERVED = 8192
+"""Tokens of a conversation that our own server takes where nobody says. As serve/server.py, held by a test."""
 VLLM_SHARE, VLLM_SPARE = 0.92, 0.5 * GIB
 VLLM_WORK, VLLM_WORK_LARGE, VLLM_LARGE = 1.5 * GIB, 3 * GIB, 70 * GIB
 USEFUL_TOKENS, LEAST_TOKENS = 32_768, 2_048
@@ -141,7 +144,7 @@ def rl_memory(config: RunConfig, models: Models, talk: Talk, device: Device) -> 
         logit_bytes=12 if settings.dtype == "float32" else 14,
     )
     parts, kept = plan_memory(models.base, models.trained, setup)
-    slots = -(-min(batch, ENGINE_SLOTS) // ROW_STEP) * ROW_STEP
+    slots = -(-min(batch, ENGINE_SLOTS) // FEWEST_ROWS) * FEWEST_ROWS
     room = -(-(prompt + answer) // PAD) * PAD
     known = cache_bytes(models.text, settings.prompts_per_step * prompt + batch * answer, settings.dtype)
     parts["KV cache"] = slots * cache_bytes(models.text, room, settings.dtype) + min(PREFIX_BYTES, known)
@@ -267,13 +270,14 @@ def _serve_ourselves(serve: ServeConfig, models: Models, device: Device, longest
     each = cache_bytes(models.text, -(-longest // PAD) * PAD, serve.dtype)
     # In bfloat16 on a CPU the engine computes on a packed copy, where there is room for one.
     packed = weights if device.cpu and serve.dtype == "bfloat16" and device.memory > 3 * weights else 0.0
+    prefixes = SHARED_PREFIX_BYTES if serve.dtype == "bfloat16" else PREFIX_BYTES
     parts = {
         "weights": weights + packed,
-        "KV cache": serve.max_batch * each + PREFIX_BYTES,
+        "KV cache": serve.max_batch * each + prefixes,
         "runtime": RUNTIME["serve"] if device.cpu else OVERHEAD,
     }
     notes = [f"the cache grows to this with {serve.max_batch} conversations of {longest:,} tokens"]
-    room = device.memory - parts["weights"] - PREFIX_BYTES - parts["runtime"]
+    room = device.memory - parts["weights"] - prefixes - parts["runtime"]
     return Served(Memory(parts, notes), 1, longest, max(0.0, min(serve.max_batch, room / max(each, 1))))
 
 
