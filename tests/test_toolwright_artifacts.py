@@ -144,6 +144,22 @@ def test_readers_refuse_what_is_absent_unfinished_or_changed(tmp_path: Path) -> 
         require(first.output, made_by="cmd")
 
 
+def test_the_fingerprint_of_a_model_is_about_the_model(tmp_path: Path) -> None:
+    for name in ("model", "folder"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokenizer.json").write_text("{}")
+    (tmp_path / "model/config.json").write_text("{}")
+    before = fingerprint(tmp_path / "model"), fingerprint(tmp_path / "folder")
+    for path in ("LICENSE", "assets/logo.png", ".cache/huggingface/x.lock", ".gitattributes"):
+        for name in ("model", "folder"):
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_text("x")
+    assert fingerprint(tmp_path / "model") == before[0]
+    assert fingerprint(tmp_path / "folder") != before[1]
+    (tmp_path / "model/chat_template.jinja").write_text("x")
+    assert fingerprint(tmp_path / "model") != before[0]
+
+
 def test_the_fingerprint_of_a_directory_sees_names_and_contents(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a").write_text("1")

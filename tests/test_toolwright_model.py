@@ -53,6 +53,19 @@ def test_a_directory_without_a_model_is_named(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
+@pytest.mark.parametrize("load", [load_model, load_tokenizer])
+def test_code_that_a_model_brings_along_is_never_run_nor_asked_about(
+    load: Callable[[Path], Any], tmp_path: Path, small_model_dir: Path
+) -> None:
+    directory = copy_of(small_model_dir, tmp_path / "m")
+    edit(directory / "config.json", model_type="own", auto_map={"AutoConfig": "a.C", "AutoModelForCausalLM": "a.M"})
+    edit(directory / "tokenizer_config.json", tokenizer_class="T", auto_map={"AutoTokenizer": [None, "a.T"]})
+    (directory / "a.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(ModelError, match="contains custom code"):
+        load(directory)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_tokenizer_without_a_chat_template_is_refused(tmp_path: Path, small_model_dir: Path) -> None:
     directory = copy_of(small_model_dir, tmp_path / "m")
     (directory / "chat_template.jinja").unlink()

@@ -25,6 +25,11 @@ T = TypeVar("T")
 FULL_HASH_BYTES = 64 * 2**20
 _LONGEST_LINE = 2**30
 NOTES = ("README.md", "_metrics.jsonl")  # a model card that is mended does not make a new model
+_MODEL_NOTES = (
+    *NOTES, "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", ".gitattributes", ".png", ".jpg", ".svg", ".pdf"
+)  # fmt: skip
+_HIDDEN = {".cache", ".git"}
+"""Not what a model is: what a download leaves beside it, and what one copy has and another has not."""
 
 
 class Manifest(BaseModel):
@@ -77,12 +82,17 @@ def require(artifact: Path, *, made_by: str) -> Manifest:
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of the files in a directory, notes about it (NOTES) left out.
 
-    Of a file above 64 MiB only size, head and tail are read, so that a 60 GB model does not cost minutes.
+    Of a model's directory a licence, pictures, and what a download leaves there are left out as well. Of a file above
+    64 MiB only size, head and tail are read, so that a 60 GB model does not cost minutes.
     """
     digest = hashlib.sha256()
     if path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if p.is_file() and not p.name.endswith(NOTES)):
-            digest.update(f"{file.relative_to(path).as_posix()}\0{fingerprint(file)}\n".encode())
+        is_model = (path / "config.json").is_file()
+        notes, hidden = (_MODEL_NOTES, _HIDDEN) if is_model else (NOTES, set[str]())
+        for file in sorted(p for p in path.rglob("*") if p.is_file() and not p.name.endswith(notes)):
+            inside = file.relative_to(path)
+            if hidden.isdisjoint(inside.parts):
+                digest.update(f"{inside.as_posix()}\0{fingerprint(file)}\n".encode())
         return digest.hexdigest()
     size = path.stat().st_size
     with path.open("rb") as stream:

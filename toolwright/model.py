@@ -102,7 +102,7 @@ def load_tokenizer(path: str | Path, *, need_tools: bool = True) -> Any:
     if isinstance(source, Path) and not (source / "tokenizer.json").exists() and not _has_vocabulary(source):
         raise ModelError(f"{source}: not a model directory (no tokenizer.json); check the path")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source))
+        tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{source}: the tokenizer cannot be loaded: {_first_line(error)}") from None
     if not tokenizer.is_fast:
@@ -122,7 +122,8 @@ def load_model(path: str | Path, dtype: str = "base", **options: Any) -> Any:
     ``options`` go to ``from_pretrained`` (quantization_config, device_map, attn_implementation).
 
     Raises:
-        ModelError: no model there, or weights that are missing or of another shape than the configuration says.
+        ModelError: no model there, weights that are missing or of another shape than the configuration says, or code
+            of its own, which is never run.
     """
     from transformers import AutoModelForCausalLM
 
@@ -132,7 +133,7 @@ def load_model(path: str | Path, dtype: str = "base", **options: Any) -> Any:
     wanted = "auto" if dtype == "base" else DTYPES[dtype]
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
-            str(source), dtype=wanted, output_loading_info=True, **options
+            str(source), dtype=wanted, output_loading_info=True, trust_remote_code=False, **options
         )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelError(f"{source}: the model cannot be loaded: {_first_line(error)}") from None
