@@ -54,7 +54,7 @@ class PartialRows:
 def _read(path: Path, key: str) -> dict[str, TaskRow]:
     """The rows of a partial file; none when it is absent, unreadable or another job's."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")  # texts may hold other ends of lines
     except FileNotFoundError:
         return {}
     rows: dict[str, TaskRow] = {}

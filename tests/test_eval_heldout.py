@@ -221,7 +221,7 @@ def test_a_cut_line_and_a_double_id_are_named(tmp_path: Path):
 def test_a_killed_run_keeps_its_finished_rows_under_the_same_key_only(tmp_path: Path):
     path = tmp_path / "base.partial.jsonl"
     with PartialRows(path, "key") as partial:
-        partial.add(TaskRow(id="a", mode="single", seen=True))
+        partial.add(TaskRow(id="a", mode="single", seen=True, answer="one\u2028two\x85three"))
         partial.add(TaskRow(id="b", mode="single", seen=True, failed="HTTP 500"))
         partial.add(TaskRow(id="c", mode="single", seen=True))
     path.write_text(path.read_text() + '{"id": "d", "mo')

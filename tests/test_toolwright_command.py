@@ -24,6 +24,13 @@ def test_flags_are_short_names_of_keys_and_win() -> None:
     assert parse().serve.check is False
 
 
+@pytest.mark.parametrize("text", ["::", "0123", "null", "yes", "1e3", "a: b", "[x", '"q"'])
+def test_what_stands_after_the_flag_of_a_text_is_meant_literally(text: str) -> None:
+    flags = [Flag(("--out",), "merge.out", "place"), Flag(("--host",), "serve.host", "address")]
+    config = parse_command(["--out", text, "--host", text], prog="x", about="y", sections=[], flags=flags)
+    assert (config.merge.out, config.serve.host) == (text, text)
+
+
 def test_file_overrides_and_flags_may_come_in_any_order(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("name: other\n")

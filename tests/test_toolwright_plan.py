@@ -208,7 +208,13 @@ def test_a_cure_is_one_that_works(tmp_path: Path) -> None:
 
 
 def test_a_cure_is_what_a_shell_takes_and_the_stages_accept(tmp_path: Path) -> None:
-    words = [f"runs_dir={tmp_path}", "plan.device=h100-80gb", "rl.prompts_per_step=6", "rl.micro_batch_size=12"]
+    words = [
+        f"runs_dir={tmp_path}",
+        "plan.device=h100-80gb",
+        "rl.prompts_per_step=6",
+        "rl.micro_batch_size=12",
+        "rl.trainer={}",
+    ]
     path = next(path for path in CONFIGS if path.stem == "qwen32b_lora")
     rl = make_plan(load_config(path, words)).stages[2]
     assert rl.fits is False

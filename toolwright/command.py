@@ -4,12 +4,13 @@ import argparse
 import errno
 import json
 import sys
+import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from toolwright.config import RunConfig
-from toolwright.config_file import describe_fields, load_config
+from toolwright.config_file import describe_fields, fields, load_config
 from toolwright.errors import ConfigError, ToolwrightError
 
 USER_ERROR = 2
@@ -108,7 +109,15 @@ def parse_with_options(
 def _flag_value(flag: Flag, value: str | bool) -> str:
     if isinstance(value, bool):
         return json.dumps(value)
-    return json.dumps(value.split(",")) if flag.many else value
+    if flag.many:
+        return json.dumps(value.split(","))
+    return json.dumps(value) if _is_text(flag.key) else value
+
+
+def _is_text(key: str) -> bool:
+    """Whether a key's value is a text, so that what stands after its flag is meant literally (``--host ::``)."""
+    field = next(field for path, field in fields() if path == tuple(key.split(".")))
+    return str in (field.annotation, *typing.get_args(field.annotation))
 
 
 def run_command(body: Callable[[], int | None]) -> int:
