@@ -473,7 +473,6 @@ class Terminal:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             os.chdir(REPOSITORY)
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored, and inherited so, where tests run in the background
             os.environ.update(TERM="xterm-256color", COLUMNS="100", LINES="40", OMP_NUM_THREADS="1")
             os.execv(sys.executable, [sys.executable, "-m", "serve", "chat", *words])
         self.text, self._seen = "", 0
