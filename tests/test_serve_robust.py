@@ -246,7 +246,7 @@ def drop(url: str, stream: bool, read_some: bool) -> None:
     client.close()
 
 
-def connections(process: psutil.Process, port: int) -> int:
+def count_connections(process: psutil.Process, port: int) -> int:
     """Connections of a process to and from a port of its own; those that other tests have left are not counted."""
     ends = ({end.port for end in (one.laddr, one.raddr) if end} for one in process.net_connections())
     return sum(port in ports for ports in ends)
@@ -268,7 +268,7 @@ def test_a_thousand_dropped_connections_leave_nothing_behind(engine: ScriptedEng
             assert sizes[-1] - sizes[0] < 20 * MIB
             engine.reply = lambda prompt: "fine"
             assert ask(url).json()["choices"][0]["message"]["content"] == "fine"
-            wait_until(lambda: connections(process, int(url.rpartition(":")[2])) < 20)
+            wait_until(lambda: count_connections(process, int(url.rpartition(":")[2])) < 20)
     finally:
         engine.reply, engine.pause_s = lambda prompt: "fine", 0.0
     assert threads < 40
