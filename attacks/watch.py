@@ -63,7 +63,7 @@ class Leftovers:
         return left
 
     def _left(self) -> list[str]:
-        alive = [process for process in self._processes if _runs(process)]
+        alive = [process for process in self._processes if runs(process)]
         if self._user is not None:
             alive += [process for process in psutil.process_iter() if _user_of(process) == self._user]
         words = [f"process {process.pid} ({_name(process)}) is left" for process in alive]
@@ -99,7 +99,8 @@ def keeper_root(environment: Environment) -> str:
     return inside if config["remove"] else f"/proc/{worker._keeper}/root{inside}"
 
 
-def _runs(process: psutil.Process) -> bool:
+def runs(process: psutil.Process) -> bool:
+    """Whether it has not ended; one that only waits to be collected has."""
     with suppress(psutil.Error):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from ended import is_alive, wait_until_dead
 
 from eval.serving import Candidate, endpoint, find_candidates, first_model
 from toolwright.config import EvalConfig, RunConfig, ServeConfig
@@ -52,20 +53,6 @@ port = int(word("--port"))
 print(f"INFO serving soon: Starting vLLM server on http://127.0.0.1:{{port}}", flush=True)
 ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 """
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except OSError:
-        return False
-
-
-def wait_until_dead(pid: int, timeout_s: float = 60.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while is_alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not is_alive(pid)
 
 
 def wait_for(path: Path, timeout_s: float = 60.0) -> int:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ended import wait_until_dead
 
 from mcpserver.client import open_servers
 from mcpserver.mcp_config import ServerConfig, read_mcp_config
@@ -201,21 +202,11 @@ def test_a_tool_without_a_json_schema_is_refused_with_server_tool_and_path(tmp_p
         use(toy(tmp_path, mode))
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
 @pytest.mark.parametrize("mode", ["orphan", "daemon", "stubborn"])
 def test_closing_leaves_no_process_behind(tmp_path, mode):
     use(toy(tmp_path, mode), calls=[("double", 1)])
-    pid, deadline = int((tmp_path / "note").read_text()), time.monotonic() + 60
-    while is_running(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)  # the kernel takes a moment to end what was killed
-    assert not is_running(pid)
+    assert wait_until_dead(int((tmp_path / "note").read_text()))  # the kernel takes a moment to end what was killed
 
 
 def test_an_address_that_speaks_no_mcp_is_named():

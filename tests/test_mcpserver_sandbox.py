@@ -3,12 +3,12 @@ import os
 import signal
 import threading
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
+from attacks.watch import Leftovers, processes_of, runs
 from mcpserver import environment as environment_module
 from mcpserver.environment import Environment
 from mcpserver.sandbox import level as level_module
@@ -31,23 +31,8 @@ async def opened(level, **limits):
     async with Environment.create(3, world="desk", sandbox=level) as env:
         env.limits = Limits(**{"call_timeout_s": 20.0, **limits})
         yield env
-        processes = processes_of(env)
-    deadline = time.monotonic() + 5  # the kernel takes a moment to take a namespace down
-    while (left := [process for process in processes if is_alive(process)]) and time.monotonic() < deadline:
-        await asyncio.sleep(0.01)
-    assert not left
-
-
-def is_alive(process):
-    """Whether it runs; one that has ended waits for whoever is first on the machine to collect it."""
-    with suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
-
-
-def processes_of(env):
-    first = psutil.Process(env._worker._process.pid)
-    return [first, *first.children(recursive=True)]
+        leftovers = Leftovers(env)
+    assert not await leftovers.find()  # waits: the kernel takes a moment to take a namespace down
 
 
 async def python(env, code, timeout_s=None):
@@ -174,7 +159,7 @@ def test_what_a_cell_leaves_running_is_ended_with_it(level):
         async with opened(level) as env:
             code = "import subprocess\nfor _ in range(3): subprocess.Popen(['sleep', '86390'], start_new_session=True)"
             result = await python(env, code)
-            alive = [process for process in processes_of(env) if is_alive(process)]
+            alive = [process for process in processes_of(env) if runs(process)]
             names = [process.name() for process in alive]
             return result, names
 

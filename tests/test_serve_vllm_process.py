@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ended import wait_until_dead
 from vllm_stand_in import install, starts
 
 from serve.server import address, listen
@@ -86,19 +87,6 @@ def run(*words: str, env: dict[str, str]) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def gone(pid: int, timeout_s: float = 15) -> bool:
-    """Whether a process is no more, or only waits for its parent to read how it ended."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def test_vllm_is_found_proven_and_written_into_the_receipt(small_model_dir: Path, tmp_path: Path) -> None:
     env, seen = install(tmp_path / "bin", start_s=1)
     receipt = tmp_path / "receipt.json"
@@ -113,8 +101,8 @@ def test_vllm_is_found_proven_and_written_into_the_receipt(small_model_dir: Path
     assert "--enforce-eager" in start["argv"]
     assert int(start["env"]["VLLM_CPU_KVCACHE_SPACE"]) >= 1
     assert "VLLM_API_KEY" not in start["env"]
-    assert gone(start["pid"])
-    assert gone(start["worker"])
+    assert wait_until_dead(start["pid"], 15)
+    assert wait_until_dead(start["worker"], 15)
     written = json.loads(receipt.read_text())
     assert (written["passed"], written["engine"], written["engine_version"]) == (True, "vllm", "0.32.0")
     assert written["smoke"]["calls"] == [{"name": "get_weather", "arguments": '{"city": "Paris"}'}]
@@ -165,7 +153,7 @@ def test_a_proof_that_fails_itself_ends_everything(
 
     with pytest.raises(ModelError, match="no proof"):
         supervise("vllm", argv, os.environ, url, Limits(30, 0, 0), Stop(), fails)
-    assert gone(starts(seen)[0]["pid"])
+    assert wait_until_dead(starts(seen)[0]["pid"], 15)
 
 
 @pytest.mark.parametrize("start_s", [0, 600])
@@ -187,8 +175,8 @@ def test_a_signal_ends_vllm_and_all_its_processes(small_model_dir: Path, tmp_pat
         assert start["env"]["VLLM_API_KEY"] == "sesame"
         assert "sesame" not in " ".join(start["argv"])
         assert server.stop(number) == 0
-    assert gone(start["pid"])
-    assert gone(start["worker"])
+    assert wait_until_dead(start["pid"], 15)
+    assert wait_until_dead(start["worker"], 15)
     assert not any("sesame" in line or "Traceback" in line for line in server.lines), server.lines
 
 
@@ -202,11 +190,11 @@ def test_a_vllm_that_was_killed_is_started_again_and_proven_again(small_model_di
         again = server.wait_for(r"^serving model on (\S+)$", times=2)
         server.wait_for(r"^smoke: ok", times=2)
         assert [match[1] for match in again] == [ready[1]] * 2
-        assert gone(first["worker"])
+        assert wait_until_dead(first["worker"], 15)
         assert any("vllm serve was ended by signal SIGKILL" in line for line in server.lines)
         assert sum("try it with curl" in line for line in server.lines) == 1
         assert server.stop() == 0
-    assert all(gone(start["pid"]) and gone(start["worker"]) for start in starts(seen))
+    assert all(wait_until_dead(start["pid"], 15) and wait_until_dead(start["worker"], 15) for start in starts(seen))
 
 
 def test_a_vllm_that_dies_too_often_is_given_up(small_model_dir: Path, tmp_path: Path) -> None:
@@ -232,8 +220,8 @@ def test_a_vllm_that_takes_too_long_is_ended(small_model_dir: Path, tmp_path: Pa
     code, output = run("--model", str(small_model_dir), "--port", "0", "serve.start_timeout_s=1", env=env)
     assert code == 2
     assert "error: vllm serve was not ready after 1 s" in output
-    assert gone(starts(seen)[0]["pid"])
-    assert gone(starts(seen)[0]["worker"])
+    assert wait_until_dead(starts(seen)[0]["pid"], 15)
+    assert wait_until_dead(starts(seen)[0]["worker"], 15)
 
 
 def test_no_process_is_left_when_we_are_killed(small_model_dir: Path, tmp_path: Path) -> None:
@@ -241,8 +229,8 @@ def test_no_process_is_left_when_we_are_killed(small_model_dir: Path, tmp_path: 
     with served("--model", str(small_model_dir), "serve.smoke=false", env=env) as server:
         server.wait_for(r"^serving model on")
         server.stop(signal.SIGKILL)
-    assert gone(starts(seen)[0]["pid"])
-    assert gone(starts(seen)[0]["worker"])
+    assert wait_until_dead(starts(seen)[0]["pid"], 15)
+    assert wait_until_dead(starts(seen)[0]["worker"], 15)
 
 
 def test_a_second_signal_does_not_wait_for_a_vllm_that_is_stuck(small_model_dir: Path, tmp_path: Path) -> None:
@@ -254,8 +242,8 @@ def test_a_second_signal_does_not_wait_for_a_vllm_that_is_stuck(small_model_dir:
         started = time.monotonic()
         assert server.stop(signal.SIGINT) == 0
         assert time.monotonic() - started < 5
-    assert gone(starts(seen)[0]["pid"])
-    assert gone(starts(seen)[0]["worker"])
+    assert wait_until_dead(starts(seen)[0]["pid"], 15)
+    assert wait_until_dead(starts(seen)[0]["worker"], 15)
 
 
 def test_what_cannot_work_is_said_before_vllm_starts(small_model_dir: Path, tmp_path: Path) -> None:

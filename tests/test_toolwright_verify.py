@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ended import wait_until_dead
 
 from toolwright import verify
 from toolwright.artifacts import fingerprint, manifest_path, write_rows
@@ -312,18 +313,7 @@ def test_told_to_end_it_ends_what_it_started(run: Path, stages: Stages, tmp_path
     child = int((run / "pid").read_text())
     process.send_signal(number)
     assert process.wait(30) == (-number if number == signal.SIGKILL else 128 + number)
-    deadline = time.monotonic() + 10
-    while is_alive(child) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not is_alive(child)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be collected does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    assert wait_until_dead(child, 10)
 
 
 def passed(checks: Sequence[verify.Check]) -> list[bool]:
